@@ -1,0 +1,52 @@
+"""What a resource is to everyone who speaks of one: the server's routes, the client's paths, discovery, RBAC.
+
+The table of built-in resources is `api.registry`; a CustomResourceDefinition makes the same value at run time.
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One served group/version/plural.
+
+    `verbs` are discovery's (`create delete deletecollection get list patch update watch`).
+    `subresources` are their path segments (`status`, `scale`, `log`, …).
+    """
+
+    group: str
+    version: str
+    kind: str
+    plural: str
+    namespaced: bool = True
+    singular: str = ""
+    short_names: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    subresources: tuple[str, ...] = ()
+    verbs: tuple[str, ...] = field(default=("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"))
+
+    @property
+    def api_version(self) -> str:
+        """`v1` or `apps/v1`."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def group_resource(self) -> str:
+        """`pods` or `deployments.apps`."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    @property
+    def list_kind(self) -> str:
+        return f"{self.kind}List"
+
+    def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
+        """The REST path: `/api/v1/namespaces/default/pods/x/log`.  `namespace=None` on a namespaced resource means all of them."""
+        parts = ["/apis", self.group, self.version] if self.group else ["/api", self.version]
+        if namespace is not None and self.namespaced:
+            parts += ["namespaces", namespace]
+        parts.append(self.plural)
+        if name is not None:
+            parts.append(name)
+        if subresource is not None:
+            parts.append(subresource)
+        return "/".join(parts)

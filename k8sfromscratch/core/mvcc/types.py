@@ -1,0 +1,130 @@
+"""The values of the etcd v3 interface, as the store, its three backends and their callers share them.
+
+Names and meanings are etcd's (rpc.proto, kv.proto): a key's `version` counts from 1 at its creation, `create_revision` and
+`mod_revision` are store-wide revisions, `range_end` b"" means the one key, b"\\0" means to the end, `prefix_end(p)` a prefix.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class KeyValue:
+    key: bytes
+    value: bytes
+    create_revision: int
+    mod_revision: int
+    version: int
+    lease: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """`kv` of a delete has only key and mod_revision.  `prev_kv` is there where the watcher asked for it and one existed."""
+
+    type: Literal["PUT", "DELETE"]
+    kv: KeyValue
+    prev_kv: KeyValue | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RangeResult:
+    """`revision` is the store's latest, whatever revision was read; `count` ignores the limit."""
+
+    kvs: Sequence[KeyValue]
+    count: int
+    more: bool
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """`target` of `key` `op` `value`: int for VERSION, CREATE, MOD and LEASE, bytes for VALUE."""
+
+    key: bytes
+    target: Literal["VERSION", "CREATE", "MOD", "VALUE", "LEASE"]
+    op: Literal["EQUAL", "GREATER", "LESS", "NOT_EQUAL"]
+    value: int | bytes
+    range_end: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class RangeOp:
+    key: bytes
+    range_end: bytes = b""
+    limit: int = 0
+    revision: int = 0
+    sort_order: Literal["NONE", "ASCEND", "DESCEND"] = "NONE"
+    sort_target: Literal["KEY", "VERSION", "CREATE", "MOD", "VALUE"] = "KEY"
+    serializable: bool = False
+    keys_only: bool = False
+    count_only: bool = False
+    min_mod_revision: int = 0
+    max_mod_revision: int = 0
+    min_create_revision: int = 0
+    max_create_revision: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PutOp:
+    key: bytes
+    value: bytes
+    lease: int = 0
+    prev_kv: bool = False
+    ignore_value: bool = False
+    ignore_lease: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteOp:
+    key: bytes
+    range_end: bytes = b""
+    prev_kv: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TxnOp:
+    compare: Sequence[Compare] = ()
+    success: Sequence["Op"] = ()
+    failure: Sequence["Op"] = ()
+
+
+Op = RangeOp | PutOp | DeleteOp | TxnOp
+
+
+@dataclass(frozen=True, slots=True)
+class PutResult:
+    revision: int
+    prev_kv: KeyValue | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteResult:
+    revision: int
+    deleted: int
+    prev_kvs: Sequence[KeyValue] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class TxnResult:
+    """`revision` is the store's revision after the transaction: that of its writes, if it wrote."""
+
+    succeeded: bool
+    responses: Sequence["RangeResult | PutResult | DeleteResult | TxnResult"]
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class WatchBatch:
+    """Whole revisions only: the events of one revision are never split over two batches.
+    Without events it is a progress mark: everything up to `revision` has been delivered."""
+
+    revision: int
+    events: Sequence[Event]
+
+
+def prefix_end(prefix: bytes) -> bytes:
+    """The `range_end` that makes a range of all keys with `prefix`: b"a/" -> b"a0"; all 0xff (or empty) -> b"\\0", to the end."""
+    trimmed = prefix.rstrip(b"\xff")
+    return trimmed[:-1] + bytes([trimmed[-1] + 1]) if trimmed else b"\0"
