@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from k8sfromscratch.core.network.dns_message import A, AAAA, ANY, CNAME, NOERROR, NS, NXDOMAIN, PTR, SOA, SRV, TXT, Answer, Name, Query, Record
+from k8sfromscratch.core.network.dns_message import AAAA, ANY, CNAME, NOERROR, NS, NXDOMAIN, PTR, SOA, SRV, TXT, A, Answer, Name, Query, Record
 
 Object = Mapping[str, Any]
 
@@ -75,7 +75,7 @@ class Zone:
             for item in self.slices_of_address(address):
                 owner = (item["metadata"].get("labels") or {}).get(SERVICE_NAME_LABEL)
                 service = self.service(item["metadata"]["namespace"], owner) if owner else None
-                if service is None or not _headless(service):
+                if owner is None or service is None or not _headless(service):
                     continue
                 names += [(h.label, *self._name(owner, item["metadata"]["namespace"], "svc")) for h in _hosts([item], service) if h.address == address]
         if not names:

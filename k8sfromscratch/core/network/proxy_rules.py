@@ -101,9 +101,8 @@ def _add_service(table: Table, port: ServicePort, settings: ProxySettings) -> No
     _endpoint_chains(table, port, {*port.cluster_endpoints, *port.external_endpoints}, ident)
 
     if port.cluster_endpoints:
-        from_outside = (
-            f"ip daddr {port.cluster_ip} " + ("" if settings.masquerade_all else f"ip saddr != {settings.cluster_cidr} ") + "jump mark-for-masquerade"
-        )
+        clients = "" if settings.masquerade_all else f"ip saddr != {settings.cluster_cidr} "
+        from_outside = f"ip daddr {port.cluster_ip} {clients}jump mark-for-masquerade"
         table.chains[service] = (from_outside, *_pick(port.cluster_endpoints, port, ident))
         table.elements["service-ips"][keys[port.cluster_ip]] = f"goto {service}"
     else:
