@@ -208,3 +208,35 @@ def _read_name(packet: bytes, offset: int) -> tuple[list[bytes], int]:
         labels.append(label)
         offset += 1 + length
     raise FormatError("a name of too many parts")
+
+
+def question_of(packet: bytes) -> tuple[Name, int, int]:
+    """The one question of any message, its name in lower case.  Raises FormatError."""
+    try:
+        if struct.unpack_from("!H", packet, 4)[0] != 1:
+            raise FormatError("not one question")
+        labels, offset = _read_name(packet, _HEADER.size)
+        qtype, qclass = struct.unpack_from("!HH", packet, offset)
+    except (struct.error, IndexError) as error:
+        raise FormatError("ends in the middle") from error
+    return tuple(label.lower().decode("latin-1") for label in labels), qtype, qclass
+
+
+def min_ttl_s(packet: bytes) -> int:
+    """How long an answer from elsewhere may be kept: its lowest TTL; 0 where it was cut off, failed or cannot be read."""
+    try:
+        _, flags, questions, answers, authority, _ = _HEADER.unpack_from(packet)
+        if flags & 0x0200 or flags & 0xF not in (NOERROR, NXDOMAIN):
+            return 0
+        offset = _HEADER.size
+        for _ in range(questions):
+            offset = _read_name(packet, offset)[1] + 4
+        ttls = []
+        for _ in range(answers + authority):
+            _, offset = _read_name(packet, offset)
+            _, _, ttl, length = struct.unpack_from("!HHIH", packet, offset)
+            ttls.append(ttl)
+            offset += 10 + length
+    except (struct.error, IndexError, FormatError):
+        return 0
+    return min(ttls, default=0)
