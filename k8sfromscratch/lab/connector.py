@@ -1,0 +1,56 @@
+"""pyinfra's connector `@lab`: `@lab/NAME` is a machine of the lab, booted if need be, then reached by SSH.
+
+So `pyinfra inventories/lab.py deploy.py` is all there is.  pyinfra evaluates inventories twice, so `make_names_data` only reads; machines
+are made in `connect`, which runs in one greenlet a host: they boot in parallel.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from pyinfra import logger
+from pyinfra.api.exceptions import ConnectError, InventoryError
+from pyinfra.connectors.ssh import SSHConnector
+
+from k8sfromscratch.lab import keys
+from k8sfromscratch.lab.errors import LabError
+from k8sfromscratch.lab.providers import Provider, provider_for
+from k8sfromscratch.lab.spec import ClusterSpec, load_spec
+
+_providers: dict[ClusterSpec, Provider] = {}
+"""One provider a run, shared by the greenlets of all hosts: it prepares once."""
+
+
+class LabConnector(SSHConnector):
+    """Machines of the local lab, as `inventories/lab.yaml` and LAB_* describe it."""
+
+    handles_execution = True
+
+    @staticmethod
+    def make_names_data(name: str | None) -> Iterator[tuple[str, dict[str, Any], list[str]]]:
+        try:
+            spec = load_spec()
+            machines = [spec.machine(name)] if name else list(spec.machines)
+        except LabError as error:
+            raise InventoryError(str(error)) from error
+        for machine in machines:
+            data = {
+                "ssh_hostname": str(machine.address),
+                "ssh_user": "root",
+                "ssh_key": str(keys.KEY_FILE),
+                "ssh_known_hosts_file": str(keys.KNOWN_HOSTS),
+                "ssh_strict_host_key_checking": "yes",
+                "ssh_look_for_keys": False,
+                "lab_machine": machine.name,
+            }
+            yield f"@lab/{machine.name}", data, []
+
+    def connect(self) -> None:
+        try:
+            spec = load_spec()
+            if spec not in _providers:
+                _providers[spec] = provider_for(spec)
+            if _providers[spec].ensure(spec.machine(self.host.data.lab_machine)):
+                logger.info(f"{self.host.print_prefix}machine started")
+        except LabError as error:
+            raise ConnectError(str(error)) from error
+        super().connect()

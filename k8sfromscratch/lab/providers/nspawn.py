@@ -1,0 +1,216 @@
+"""Machines as systemd-nspawn containers: systemd, sshd and a full kernel network stack each, ready in about 3 s.
+
+A machine is a directory (`.lab/machines/NAME`, copied from the node image) and one process, `systemd-nspawn`, that leads it.  There is no
+systemd on every host we run on, so nspawn neither registers the machine nor makes its cgroup: the launcher does the latter
+(`cgroups`), and the record keeps the process.  The interface inside is `host0`, configured in the root before boot.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+import uuid
+from pathlib import Path
+
+from k8sfromscratch.lab import cgroups, keys, network, node_image
+from k8sfromscratch.lab.errors import MissingTool, NotReady
+from k8sfromscratch.lab.providers.base import Provider
+from k8sfromscratch.lab.record import LAB_DIR, MachineRecord, Record
+from k8sfromscratch.lab.shell import run
+from k8sfromscratch.lab.spec import ClusterSpec, Machine
+
+BOOT_TIMEOUT_S = 60
+STOP_TIMEOUT_S = 20
+POLL_S = 0.05
+
+# Joins the machine's cgroups, then becomes nspawn: $1 is the number of cgroup.procs files that follow it.
+LAUNCH = """
+count=$1; shift
+while [ "$count" -gt 0 ]; do echo $$ > "$1"; shift; count=$((count - 1)); done
+exec "$@"
+"""
+
+
+class NspawnProvider(Provider):
+    system_packages = ("systemd-container", "mmdebstrap", "iproute2", "nftables", "openssh-client")
+
+    def __init__(self, spec: ClusterSpec) -> None:
+        super().__init__(spec)
+        self._preparing = threading.Lock()
+        self._prepared = False
+
+    def prepare(self) -> None:
+        with self._preparing:
+            if self._prepared:
+                return
+            if os.geteuid() != 0:
+                raise MissingTool("nspawn machines need root: run it as root, or with sudo")
+            network.check_ranges(self.spec)
+            node_image.ensure(self.spec.debian)
+            keys.ensure(self.spec)
+            network.ensure(self.spec)
+            self._prepared = True
+
+    def ensure(self, machine: Machine) -> bool:
+        self.prepare()
+        started = not self._running(machine.name)
+        if started:
+            self._define(machine)
+            self._start(machine)
+        self._wait_ready(machine)
+        return started
+
+    def stop(self, machine: Machine, *, power_off: bool = False) -> None:
+        self._end(machine.name, power_off=power_off)
+
+    def remove(self, name: str) -> None:
+        self._end(name, power_off=True)
+        with Record.locked() as record:
+            known = record.machines.get(name)
+        if known is not None:
+            shutil.rmtree(known.root, ignore_errors=True)
+        with Record.locked() as record:
+            record.machines.pop(name, None)
+
+    def names(self) -> dict[str, bool]:
+        return {name: self._running(name) for name in Record.load().machines}
+
+    def tear_down(self) -> None:
+        for name in Record.load().machines:
+            self.remove(name)
+        network.remove()
+
+    def _define(self, machine: Machine) -> None:
+        """The machine's root: a copy of the image with its address, name and keys.  An unfinished copy has another name."""
+        root = LAB_DIR / "machines" / machine.name
+        with Record.locked() as record:
+            record.provider = self.spec.provider
+            record.machines.setdefault(machine.name, MachineRecord(root=str(root)))
+        if root.exists():
+            return
+        root.parent.mkdir(parents=True, exist_ok=True)
+        copy = root.with_suffix(".new")
+        shutil.rmtree(copy, ignore_errors=True)
+        run(["cp", "--archive", "--reflink=auto", node_image.path(self.spec.debian), copy])
+        for name, (mode, text) in self._own_files(machine).items():
+            file = copy / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.unlink(missing_ok=True)
+            file.write_text(text)
+            file.chmod(mode)
+        copy.rename(root)
+
+    def _own_files(self, machine: Machine) -> dict[str, tuple[int, str]]:
+        host_key = keys.host_key_file(machine.name)
+        hosts = "".join(f"{other.address} {other.name}\n" for other in self.spec.machines)
+        return {
+            "etc/hostname": (0o644, f"{machine.name}\n"),
+            "etc/hosts": (0o644, f"127.0.0.1 localhost\n{hosts}"),
+            "etc/machine-id": (0o444, f"{uuid.uuid4().hex}\n"),
+            "etc/resolv.conf": (0o644, _resolv_conf()),
+            "etc/ssh/ssh_host_ed25519_key": (0o600, host_key.read_text()),
+            "etc/ssh/ssh_host_ed25519_key.pub": (0o644, host_key.with_suffix(".pub").read_text()),
+            "root/.ssh/authorized_keys": (0o600, keys.KEY_FILE.with_suffix(".pub").read_text()),
+            "etc/systemd/network/10-host0.network": (
+                0o644,
+                f"[Match]\nName=host0\n\n[Network]\nAddress={machine.address}/{self.spec.machine_cidr.prefixlen}\nGateway={self.spec.gateway}\n"
+                "LinkLocalAddressing=no\nIPv6AcceptRA=no\n",
+            ),
+        }
+
+    def _start(self, machine: Machine) -> None:
+        full_name = f"{self.spec.name}-{machine.name}"
+        with Record.locked() as record:
+            known = record.machines[machine.name]
+            known.cgroup = f"{self.spec.name}-{machine.name}"
+        cgroups.remove(full_name)
+        joins = cgroups.create(full_name)
+        command = [
+            "systemd-nspawn",
+            "--quiet",
+            "--boot",
+            f"--directory={known.root}",
+            f"--machine={full_name}",
+            f"--hostname={machine.name}",
+            f"--network-bridge={network.bridge_name(self.spec)}",
+            "--register=no",
+            "--keep-unit",
+            "--capability=all",
+            "--system-call-filter=@module bpf keyctl add_key",
+            "--resolv-conf=off",
+            "--timezone=off",
+            "--link-journal=no",
+            "--console=passive",
+        ]
+        log = open(LAB_DIR / "machines" / f"{machine.name}.console", "wb")  # noqa: SIM115: handed to the child
+        with log:
+            process = subprocess.Popen(
+                ["sh", "-c", LAUNCH, "launch", str(len(joins)), *map(str, joins), *command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8"},
+            )
+        with Record.locked() as record:
+            record.machines[machine.name].pid = process.pid
+            record.machines[machine.name].start_time = _start_time(process.pid)
+
+    def _wait_ready(self, machine: Machine) -> None:
+        deadline = time.monotonic() + BOOT_TIMEOUT_S
+        while not _answers_ssh(str(machine.address)):
+            if not self._running(machine.name):
+                console = LAB_DIR / "machines" / f"{machine.name}.console"
+                raise NotReady(f"machine {machine.name} ended while it booted; its console's last words: {console.read_text(errors='replace')[-1500:]}")
+            if time.monotonic() > deadline:
+                raise NotReady(f"machine {machine.name} did not answer SSH at {machine.address} within {BOOT_TIMEOUT_S} s")
+            time.sleep(POLL_S)
+
+    def _running(self, name: str) -> bool:
+        known = Record.load().machines.get(name)
+        return known is not None and known.pid is not None and known.start_time is not None and _start_time(known.pid) == known.start_time
+
+    def _end(self, name: str, *, power_off: bool) -> None:
+        with Record.locked() as record:
+            known = record.machines.get(name)
+        if known is None:
+            return
+        if known.pid is not None and self._running(name):
+            # SIGTERM makes nspawn ask its systemd to power off; its death takes the whole machine with it.
+            os.kill(known.pid, signal.SIGKILL if power_off else signal.SIGTERM)
+            deadline = time.monotonic() + STOP_TIMEOUT_S
+            while self._running(name):
+                if time.monotonic() > deadline:
+                    os.kill(known.pid, signal.SIGKILL)
+                time.sleep(POLL_S)
+        if known.cgroup:
+            cgroups.remove(known.cgroup)
+        with Record.locked() as record:
+            record.machines[name].pid = record.machines[name].start_time = None
+
+
+def _start_time(pid: int) -> int | None:
+    """Field 22 of /proc/PID/stat; None if there is no such process, or only its zombie."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[0] == "Z" else int(fields[19])
+
+
+def _answers_ssh(address: str) -> bool:
+    try:
+        with socket.create_connection((address, 22), timeout=1) as connection:
+            connection.settimeout(5)
+            return connection.recv(4) == b"SSH-"
+    except OSError:
+        return False
+
+
+def _resolv_conf() -> str:
+    """This host's name servers as far as a machine can reach them: one that listens on loopback cannot be used from there."""
+    lines = Path("/etc/resolv.conf").read_text().splitlines() if Path("/etc/resolv.conf").exists() else []
+    return "".join(f"{line}\n" for line in lines if line.startswith("nameserver") and not line.split()[1].startswith(("127.", "::1")))

@@ -1,0 +1,81 @@
+"""What the lab has made on this host, so that exactly that is taken away again.
+
+Every creation is written down *before* it is done: an interrupted run leaves at most an entry for something that does not exist,
+never something without an entry.  The record is one JSON file, `.lab/record.json`, replaced atomically; one process changes it at a
+time (`Record.locked`, a file lock that other processes of this host wait for; within a process, greenlets and threads too).
+"""
+
+import fcntl
+import json
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from k8sfromscratch.lab.spec import ROOT
+
+LAB_DIR = ROOT / ".lab"
+"""Everything that belongs to the running lab: record, keys, certificates, kubeconfig, machines."""
+
+CACHE_DIR = Path(os.environ.get("KFS_CACHE_DIR", ROOT / ".cache"))
+"""Everything that can be made again: node image, wheelhouse, container images; named by a hash of what they are made from."""
+
+_THREADS = threading.RLock()
+
+
+class MachineRecord(BaseModel):
+    """A process is known by its id and its start time (clock ticks since boot): an id alone may be another's by now."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    root: str
+    pid: int | None = None
+    start_time: int | None = None
+    cgroup: str = ""
+
+
+class NetworkRecord(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    bridge: str
+    nft_table: str
+    iptables_chain: str = ""
+    """Empty where no rule was needed in iptables' FORWARD chain."""
+    sysctls: dict[str, str] = Field(default_factory=dict)
+    """Values that we changed, as they were before."""
+
+
+class Record(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    provider: str = ""
+    spec: dict[str, str | int] = Field(default_factory=dict)
+    network: NetworkRecord | None = None
+    machines: dict[str, MachineRecord] = Field(default_factory=dict)
+
+    @classmethod
+    def load(cls, lab_dir: Path = LAB_DIR) -> "Record":
+        file = lab_dir / "record.json"
+        return cls.model_validate_json(file.read_bytes()) if file.exists() else cls()
+
+    def save(self, lab_dir: Path = LAB_DIR) -> None:
+        lab_dir.mkdir(parents=True, exist_ok=True)
+        fresh = lab_dir / "record.json.new"
+        fresh.write_text(json.dumps(self.model_dump(), indent=2) + "\n")
+        fresh.replace(lab_dir / "record.json")
+
+    @classmethod
+    @contextmanager
+    def locked(cls, lab_dir: Path = LAB_DIR) -> Iterator["Record"]:
+        """The record, for reading and changing; saved when the block ends well or badly.  Not for slow work: others wait."""
+        lab_dir.mkdir(parents=True, exist_ok=True)
+        with _THREADS, open(lab_dir / "lock", "w") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            record = cls.load(lab_dir)
+            try:
+                yield record
+            finally:
+                record.save(lab_dir)
