@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Request:
-    """`path` is percent-decoded and absolute; `raw_path` is as sent, with the query; `query` keeps every value of a repeated key, in order; header names are lower case."""
+    """`path` is percent-decoded and absolute; `raw_path` is as sent, with the query; `query` keeps every value of a repeated key,
+    in order; header names are lower case."""
 
     method: str
     path: str
