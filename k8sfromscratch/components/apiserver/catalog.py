@@ -1,0 +1,80 @@
+"""Which resources are served, and where each one's objects are kept.
+
+Several served versions can share one store (autoscaling v1 and v2): a `Served` is what a path names, its `cache` and
+`directory` are those of the stored form, and `conversion` goes between the two.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from k8sfromscratch.api.errors import NotFound
+from k8sfromscratch.api.resource import Resource
+from k8sfromscratch.components.apiserver import field_labels, keys
+from k8sfromscratch.components.apiserver.cache import ResourceCache
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """`stored` is the version objects are stored in, `resource` the one this path speaks."""
+
+    resource: Resource
+    stored: Resource
+    directory: str
+    cache: ResourceCache
+
+    def key(self, name: str, namespace: str) -> str:
+        return keys.object_key(name, namespace if self.resource.namespaced else None)
+
+    def storage_key(self, key: str) -> bytes:
+        return keys.ROOT + f"{self.directory}/{key}".encode()
+
+
+# group/plural → version they are stored in, where more than one is served; and the group itself where two share one store.
+STORED_AS: Mapping[tuple[str, str], tuple[str, str]] = {
+    ("autoscaling", "horizontalpodautoscalers"): ("autoscaling", "v2"),
+    ("events.k8s.io", "events"): ("", "v1"),
+}
+
+
+class Catalog:
+    def __init__(self, resources: Iterable[Resource]) -> None:
+        self.caches: dict[str, ResourceCache] = {}
+        self._served: dict[tuple[str, str, str], Served] = {}
+        by_gvr = {(r.group, r.version, r.plural): r for r in resources}
+        for resource in by_gvr.values():
+            group, version = STORED_AS.get((resource.group, resource.plural), (resource.group, resource.version))
+            stored = by_gvr.get((group, version, resource.plural), resource)
+            self.add(resource, stored, built_in=True)
+
+    def add(self, resource: Resource, stored: Resource, *, built_in: bool) -> None:
+        directory = keys.directory(stored, built_in=built_in)
+        cache = self.caches.setdefault(directory, ResourceCache(field_labels.fields_of(stored.group_resource)))
+        self._served[(resource.group, resource.version, resource.plural)] = Served(resource, stored, directory, cache)
+
+    def find(self, group: str, version: str, plural: str) -> Served:
+        """Raises NotFound as upstream words it for a path that names nothing."""
+        served = self._served.get((group, version, plural))
+        if served is None:
+            raise NotFound("the server could not find the requested resource")
+        return served
+
+    def of(self, resource: Resource) -> Served:
+        return self.find(resource.group, resource.version, resource.plural)
+
+    def __iter__(self) -> Iterable[Served]:
+        return iter(self._served.values())
+
+
+class CacheView:
+    """`core.admission.types.View` over the caches."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+
+    def get(self, resource: Resource, name: str, namespace: str | None = None) -> dict | None:
+        served = self._catalog.of(resource)
+        entry = served.cache.get(served.key(name, namespace or ""))
+        return None if entry is None else entry.shared()
+
+    def list(self, resource: Resource, namespace: str | None = None) -> list[dict]:
+        return [entry.shared() for entry in self._catalog.of(resource).cache.entries(namespace)]

@@ -1,0 +1,206 @@
+"""One storage watch feeds the caches of all resources.
+
+The whole of /registry/ is read once at one revision, then watched from there: one order of events for everything, and one
+number, `revision`, up to which every cache is complete.  On that number rest consistent reads: ask the store for its latest
+revision (one small linearizable read, shared by all who ask in the same turn of the loop), wait until the feed has reached it,
+answer from the cache.
+
+A lost connection is taken up again where it broke.  Where the store has compacted that away, everything is read anew and the
+watchers are ended.
+"""
+
+import asyncio
+import heapq
+import itertools
+import logging
+from collections.abc import Mapping
+
+from k8sfromscratch.api.errors import ServiceUnavailable, Timeout
+from k8sfromscratch.components.apiserver import keys
+from k8sfromscratch.components.apiserver.cache import ResourceCache
+from k8sfromscratch.components.apiserver.entries import Entry
+from k8sfromscratch.core.mvcc.types import RangeOp, WatchBatch, prefix_end
+from k8sfromscratch.storage.interface import Compacted, Storage, StorageError
+
+log = logging.getLogger(__name__)
+
+_PAGE = 1000
+_RETRY_S = 1.0
+# Longer than any healthy store needs; upstream gives up on a too large resourceVersion after three seconds as well.
+_CATCH_UP_TIMEOUT_S = 3.0
+# Where the awaited revision is of a key outside /registry/, no event brings it: then a progress mark is asked for.
+_PROGRESS_AFTER_S = 0.02
+
+
+class Feed:
+    def __init__(self, storage: Storage, caches: Mapping[str, ResourceCache]) -> None:
+        """`caches` by directory."""
+        self.revision = 0
+        self._storage = storage
+        self._caches = caches
+        self._synced = asyncio.Event()
+        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._sequence = itertools.count()
+        self._latest: asyncio.Future[int] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._task: asyncio.Task[None] | None = None
+
+    # -- life
+
+    async def start(self) -> None:
+        """Returns when the caches hold what the store holds."""
+        self._task = asyncio.create_task(self._run(), name="apiserver-feed")
+        synced = asyncio.create_task(self._synced.wait())
+        await asyncio.wait({synced, self._task}, return_when=asyncio.FIRST_COMPLETED)
+        if not synced.done():
+            synced.cancel()
+            await self._task
+
+    async def stop(self) -> None:
+        tasks = [task for task in (self._task, *self._tasks) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    @property
+    def synced(self) -> bool:
+        return self._synced.is_set()
+
+    # -- consistent reads
+
+    async def latest(self) -> int:
+        """The store's revision at some moment after this call began."""
+        pending = self._latest
+        if pending is None:
+            pending = self._latest = asyncio.get_running_loop().create_future()
+            task = asyncio.create_task(self._read_latest(pending))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        # Shielded: one reader that goes away must not take the answer from the others.
+        return await asyncio.shield(pending)
+
+    async def _read_latest(self, pending: "asyncio.Future[int]") -> None:
+        self._latest = None  # whoever asks from now on needs a later read
+        try:
+            result = await self._storage.range(RangeOp(key=keys.ROOT, limit=1, count_only=True))
+        except StorageError as error:
+            if not pending.done():
+                pending.set_exception(ServiceUnavailable(f"the store cannot be read: {error}"))
+                pending.exception()  # marked as retrieved: every reader may have gone away
+        else:
+            if not pending.done():
+                pending.set_result(result.revision)
+
+    async def reach(self, revision: int) -> None:
+        """Waits until the caches hold everything up to `revision`.  Raises Timeout."""
+        if self.revision >= revision:
+            return
+        loop = asyncio.get_running_loop()
+        reached: asyncio.Future[None] = loop.create_future()
+        heapq.heappush(self._waiting, (revision, next(self._sequence), reached))
+        deadline = loop.time() + _CATCH_UP_TIMEOUT_S
+        while not reached.done():
+            left_s = deadline - loop.time()
+            if left_s <= 0:
+                reached.cancel()
+                raise Timeout(
+                    f"Too large resource version: {revision}, current: {self.revision}",
+                    details={"causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]},
+                    retry_after_s=1,
+                )
+            await asyncio.wait({reached}, timeout=min(left_s, _PROGRESS_AFTER_S))
+            if not reached.done():
+                await self._ask_progress()
+
+    async def _ask_progress(self) -> None:
+        try:
+            await self._storage.request_progress()
+        except StorageError as error:
+            log.debug("no progress mark: %s", error)
+
+    async def caught_up(self) -> int:
+        """A revision at which a read is linearizable, and the caches hold it now."""
+        revision = await self.latest()
+        await self.reach(revision)
+        return max(revision, self.revision)
+
+    # -- the feed itself
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._load()
+                await self._follow()
+            except Compacted as error:
+                log.warning("watch cache fell behind the store's compaction, reading everything again: %s", error)
+            except StorageError as error:
+                log.warning("store not readable, trying again: %s", error)
+                await asyncio.sleep(_RETRY_S)
+
+    async def _load(self) -> None:
+        found: dict[str, list[Entry]] = {}
+        key, end, revision = keys.ROOT, prefix_end(keys.ROOT), 0
+        while True:
+            page = await self._storage.range(RangeOp(key=key, range_end=end, limit=_PAGE, revision=revision))
+            revision = revision or page.revision
+            for kv in page.kvs:
+                place = self._place(kv.key)
+                if place is not None:
+                    found.setdefault(place[0], []).append(Entry.from_stored(place[1], kv.value, kv.mod_revision))
+            if not page.more:
+                break
+            key = page.kvs[-1].key + b"\0"
+        for directory, cache in self._caches.items():
+            cache.replace(found.get(directory, ()), revision)
+        self._advance(revision)
+        self._synced.set()
+
+    async def _follow(self) -> None:
+        """Applies batches until the history is lost; takes a broken connection up again at the next revision."""
+        while True:
+            try:
+                batches = self._storage.watch(keys.ROOT, prefix_end(keys.ROOT), start_revision=self.revision + 1)
+                async for batch in batches:
+                    self._apply(batch)
+            except Compacted:
+                raise
+            except StorageError as error:
+                log.warning("watch on the store broke at revision %d, taking it up again: %s", self.revision, error)
+                await asyncio.sleep(_RETRY_S)
+
+    def _apply(self, batch: WatchBatch) -> None:
+        touched: set[str] = set()
+        for event in batch.events:
+            place = self._place(event.kv.key)
+            if place is None:
+                continue
+            directory, key = place
+            cache = self._caches[directory]
+            if event.type == "PUT":
+                cache.put(key, event.kv.value, event.kv.mod_revision)
+            else:
+                cache.delete(key, event.kv.mod_revision)
+            touched.add(directory)
+        self._advance(batch.revision)
+        for directory in touched:
+            self._caches[directory].wake()
+
+    def _advance(self, revision: int) -> None:
+        self.revision = max(self.revision, revision)
+        while self._waiting and self._waiting[0][0] <= self.revision:
+            reached = heapq.heappop(self._waiting)[2]
+            if not reached.done():
+                reached.set_result(None)
+
+    def _place(self, key: bytes) -> tuple[str, str] | None:
+        """Directory and object key of a stored key; None where no served resource lives there."""
+        return place_of(key, self._caches)
+
+
+def place_of(key: bytes, directories: Mapping[str, object]) -> tuple[str, str] | None:
+    first, _, rest = key[len(keys.ROOT) :].decode().partition("/")
+    if first in directories:
+        return (first, rest)
+    second, _, rest = rest.partition("/")
+    directory = f"{first}/{second}"
+    return (directory, rest) if directory in directories else None

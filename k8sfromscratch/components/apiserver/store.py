@@ -1,0 +1,152 @@
+"""Writes of one object with optimistic concurrency: the transactions behind every verb that changes something.
+
+An update starts from the cached entry, which may be behind.  It is written only if the stored object is still that one; if not,
+the transaction brings the present one and the change is computed again.  A change that is *refused* on a cached entry is
+computed again on a fresh one before the refusal is believed, since the cache may have missed what would allow it.
+
+Source of the scheme: etcd3.GuaranteedUpdate.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+from k8sfromscratch.api import errors
+from k8sfromscratch.components.apiserver.catalog import Served
+from k8sfromscratch.components.apiserver.entries import Entry, Object, encode, with_revision
+from k8sfromscratch.core.mvcc.types import Compare, DeleteOp, Op, PutOp, RangeOp, RangeResult, TxnResult
+from k8sfromscratch.storage.interface import NoSpace, Storage, Unavailable
+
+# A writer that loses this often in a row competes with a storm; the client's own retry is better than ours.
+_ATTEMPTS_MAX = 50
+
+
+@dataclass(slots=True)
+class Along:
+    """What must hold and is written in the same transaction as the object: its allocations."""
+
+    compare: list[Compare] = field(default_factory=list)
+    writes: list[Op] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Write:
+    obj: Object
+    along: Along = field(default_factory=Along)
+
+
+@dataclass(slots=True)
+class Delete:
+    """Remove the object.  `obj` is its last state as the client shall see it; None for the present one."""
+
+    obj: Object | None = None
+    along: Along = field(default_factory=Along)
+
+
+Change = Callable[[Object | None], Awaitable[Write | Delete]]
+"""From the present object (the callee's own copy, with resourceVersion; None where there is none) to what shall be done.
+Raises ApiError to refuse.  May be called several times."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`entry` is the object after a write; of a deletion, its last state."""
+
+    entry: Entry
+    created: bool = False
+    deleted: bool = False
+
+
+class Store:
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    async def fresh(self, served: Served, key: str) -> Entry | None:
+        """The stored object by a linearizable read."""
+        try:
+            return _entry(await self._storage.range(RangeOp(key=served.storage_key(key))), key)
+        except Unavailable as error:
+            raise errors.ServiceUnavailable(f"the store cannot be read: {error}", retry_after_s=1) from error
+
+    async def create(self, served: Served, key: str, build: Callable[[], Write], *, dry_run: bool = False) -> Entry:
+        """Raises AlreadyExists.  `build` is called again where an allocation was taken by someone else meanwhile."""
+        storage_key = served.storage_key(key)
+        name = key.rpartition("/")[2]
+        exists = errors.already_exists(served.resource.plural, name, served.resource.group)
+        if dry_run:
+            if served.cache.get(key) is not None:
+                raise exists
+            return Entry(key, encode(build().obj), 0)
+        for _ in range(_ATTEMPTS_MAX):
+            write = build()
+            stored = encode(write.obj)
+            result = await self._txn(
+                [Compare(storage_key, "VERSION", "EQUAL", 0), *write.along.compare],
+                [PutOp(storage_key, stored), *write.along.writes],
+                [RangeOp(key=storage_key, count_only=True)],
+            )
+            if result.succeeded:
+                return Entry.from_stored(key, stored, result.revision)
+            found = result.responses[0]
+            assert isinstance(found, RangeResult)
+            if found.count:
+                raise exists
+        raise errors.conflict(served.resource.plural, name, served.resource.group)
+
+    async def update(self, served: Served, key: str, change: Change, *, dry_run: bool = False) -> Outcome:
+        """Applies `change` until it fits.  A change that makes an object of None creates it.  Nothing is written where nothing changed."""
+        storage_key = served.storage_key(key)
+        current = served.cache.get(key)
+        is_fresh = current is None
+        if current is None:
+            current = await self.fresh(served, key)
+        for _ in range(_ATTEMPTS_MAX):
+            try:
+                wanted = await change(None if current is None else current.decode())
+            except errors.ApiError:
+                if is_fresh:
+                    raise
+                current, is_fresh = await self.fresh(served, key), True
+                continue
+            revision = 0 if current is None else current.revision
+            if isinstance(wanted, Delete):
+                if current is None:
+                    raise errors.not_found(served.resource.plural, key.rpartition("/")[2], served.resource.group)
+                last = current if wanted.obj is None else Entry.from_stored(key, encode(wanted.obj), revision)
+                outcome, write = Outcome(last, deleted=True), DeleteOp(storage_key)
+            else:
+                stored = encode(wanted.obj)
+                if current is not None and with_revision(stored, revision) == current.raw:
+                    if is_fresh:
+                        return Outcome(current)
+                    # "Nothing to change" is also a claim about the present object.
+                    current, is_fresh = await self.fresh(served, key), True
+                    continue
+                outcome, write = Outcome(Entry.from_stored(key, stored, revision), created=current is None), PutOp(storage_key, stored)
+            if dry_run:
+                return outcome
+            result = await self._txn(
+                [Compare(storage_key, "MOD", "EQUAL", revision), *wanted.along.compare], [write, *wanted.along.writes], [RangeOp(key=storage_key)]
+            )
+            if result.succeeded:
+                if outcome.deleted:
+                    return outcome
+                return Outcome(Entry.from_stored(key, stored, result.revision), created=current is None)
+            present = result.responses[0]
+            assert isinstance(present, RangeResult)
+            current, is_fresh = _entry(present, key), True
+        raise errors.conflict(served.resource.plural, key.rpartition("/")[2], served.resource.group)
+
+    async def _txn(self, compare: Sequence[Compare], success: Sequence[Op], failure: Sequence[Op]) -> TxnResult:
+        try:
+            return await self._storage.txn(compare, success, failure)
+        except NoSpace as error:
+            raise errors.InternalError(f"the store is out of space: {error}") from error
+        except Unavailable as error:
+            raise errors.ServiceUnavailable(f"the store does not answer; whether it wrote is not known: {error}", retry_after_s=1) from error
+
+
+def _entry(result: RangeResult, key: str) -> Entry | None:
+    if not result.kvs:
+        return None
+    kv = result.kvs[0]
+    return Entry.from_stored(key, kv.value, kv.mod_revision)

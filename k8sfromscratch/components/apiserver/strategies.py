@@ -1,0 +1,149 @@
+"""What the server itself writes into objects, kind by kind: first status, generation, what an update may not touch.
+
+The generic part is here as plain functions over three small tables; the few kinds that need more (pods, namespaces, …) have a
+function each in `_ON_CREATE` and `_ON_UPDATE`.  Services, which need allocations, are in `services`.
+
+Source: the strategy.go of each kind in pkg/registry.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from k8sfromscratch.api.resource import Resource
+from k8sfromscratch.core.pods.qos import qos_class
+
+Object = dict[str, Any]
+
+# metadata.generation counts changes of the desired state; kinds without it have no controller that compares it.
+COUNTS_GENERATION = frozenset(
+    {
+        "pods",
+        "replicationcontrollers",
+        "deployments.apps",
+        "replicasets.apps",
+        "statefulsets.apps",
+        "daemonsets.apps",
+        "jobs.batch",
+        "cronjobs.batch",
+        "ingresses.networking.k8s.io",
+        "ingressclasses.networking.k8s.io",
+        "networkpolicies.networking.k8s.io",
+        "poddisruptionbudgets.policy",
+        "priorityclasses.scheduling.k8s.io",
+        "customresourcedefinitions.apiextensions.k8s.io",
+        "validatingwebhookconfigurations.admissionregistration.k8s.io",
+        "mutatingwebhookconfigurations.admissionregistration.k8s.io",
+        "validatingadmissionpolicies.admissionregistration.k8s.io",
+        "validatingadmissionpolicybindings.admissionregistration.k8s.io",
+        "flowschemas.flowcontrol.apiserver.k8s.io",
+        "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io",
+        "endpointslices.discovery.k8s.io",
+        "deviceclasses.resource.k8s.io",
+        "resourceslices.resource.k8s.io",
+    }
+)
+
+# What a new object's status says before any controller has seen it; kinds not named here start without one.
+_FIRST_STATUS: dict[str, Object] = {
+    "namespaces": {"phase": "Active"},
+    "persistentvolumes": {"phase": "Pending"},
+    "persistentvolumeclaims": {"phase": "Pending"},
+    "services": {"loadBalancer": {}},
+    "replicationcontrollers": {"replicas": 0},
+    "replicasets.apps": {"replicas": 0},
+    "deployments.apps": {},
+    "statefulsets.apps": {"replicas": 0, "availableReplicas": 0},
+    "daemonsets.apps": {"currentNumberScheduled": 0, "numberMisscheduled": 0, "desiredNumberScheduled": 0, "numberReady": 0},
+    "jobs.batch": {},
+    "cronjobs.batch": {},
+    "ingresses.networking.k8s.io": {"loadBalancer": {}},
+    "poddisruptionbudgets.policy": {"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0},
+    "horizontalpodautoscalers.autoscaling": {"desiredReplicas": 0, "currentMetrics": None},
+    "customresourcedefinitions.apiextensions.k8s.io": {"conditions": [], "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": []},
+}
+
+# Kubelets register their node with its status in one request.
+_CREATED_WITH_STATUS = frozenset({"nodes", "apiservices.apiregistration.k8s.io"})
+
+_DRAWN_BY_SERVER = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
+
+
+def prepare_for_create(resource: Resource, obj: Object) -> None:
+    name = resource.group_resource
+    if "status" in resource.subresources and name not in _CREATED_WITH_STATUS:
+        obj.pop("status", None)
+        first = _FIRST_STATUS.get(name)
+        if first is not None:
+            obj["status"] = {key: value for key, value in first.items() if value is not None}
+    if name in COUNTS_GENERATION:
+        obj["metadata"]["generation"] = 1
+    specific = _ON_CREATE.get(name)
+    if specific is not None:
+        specific(obj)
+
+
+def prepare_for_update(resource: Resource, obj: Object, old: Object, subresource: str) -> None:
+    """Puts back what this endpoint does not change: the status of the object itself, all else of its status subresource."""
+    name = resource.group_resource
+    if subresource == "status":
+        _keep_all_but_status(obj, old)
+    elif "status" in resource.subresources:
+        _take(obj, old, "status")
+    keep_system_metadata(obj, old)
+    specific = _ON_UPDATE.get(name)
+    if specific is not None and not subresource:
+        specific(obj, old)
+    if name in COUNTS_GENERATION:
+        generation = old["metadata"].get("generation", 1)
+        obj["metadata"]["generation"] = generation + 1 if _desired(obj) != _desired(old) else generation
+
+
+def keep_system_metadata(obj: Object, old: Object) -> None:
+    for key in _DRAWN_BY_SERVER:
+        _take(obj["metadata"], old["metadata"], key)
+
+
+def _keep_all_but_status(obj: Object, old: Object) -> None:
+    """Metadata stays as sent, as upstream has it: a status update may change labels and annotations of most kinds."""
+    sent = {key: obj[key] for key in ("metadata", "status") if key in obj}
+    obj.clear()
+    obj.update({key: value for key, value in old.items() if key not in ("metadata", "status")})
+    obj.update(sent)
+    _take(obj["metadata"], old["metadata"], "ownerReferences")
+
+
+def _desired(obj: Object) -> Object:
+    return {key: value for key, value in obj.items() if key not in ("metadata", "status", "apiVersion", "kind")}
+
+
+def _take(obj: Object, old: Object, key: str) -> None:
+    if key in old:
+        obj[key] = old[key]
+    else:
+        obj.pop(key, None)
+
+
+# -- single kinds
+
+
+def _create_pod(pod: Object) -> None:
+    pod["status"] = {"phase": "Pending", "qosClass": qos_class(pod)}
+
+
+def _create_namespace(namespace: Object) -> None:
+    """The namespace controller removes this finalizer once the namespace is empty."""
+    finalizers = namespace.setdefault("spec", {}).setdefault("finalizers", [])
+    if "kubernetes" not in finalizers:
+        finalizers.append("kubernetes")
+    # People select namespaces by name through this label (KEP-2161).
+    namespace["metadata"].setdefault("labels", {})["kubernetes.io/metadata.name"] = namespace["metadata"]["name"]
+
+
+def _update_namespace(namespace: Object, old: Object) -> None:
+    """Finalizers of the spec are changed by the finalize subresource alone."""
+    _take(namespace, old, "spec")
+    namespace["metadata"].setdefault("labels", {})["kubernetes.io/metadata.name"] = namespace["metadata"]["name"]
+
+
+_ON_CREATE: dict[str, Callable[[Object], None]] = {"pods": _create_pod, "namespaces": _create_namespace}
+_ON_UPDATE: dict[str, Callable[[Object, Object], None]] = {"namespaces": _update_namespace}

@@ -1,0 +1,163 @@
+"""CREATE, UPDATE and PATCH: from the client's body to the object that is stored.
+
+    body ──intake──> typed, defaulted object ──> admission (mutating) ──> strategy ──> validation ──> admission (validating) ──> store
+
+An update or patch runs all of it anew for each try, since each step may depend on the object that it replaces.
+"""
+
+import copy
+from collections.abc import Awaitable, Callable
+
+from k8sfromscratch.api import errors
+from k8sfromscratch.components.apiserver import deletion, strategies
+from k8sfromscratch.components.apiserver.allocation import Allocations
+from k8sfromscratch.components.apiserver.call import Call
+from k8sfromscratch.components.apiserver.entries import Entry, Object
+from k8sfromscratch.components.apiserver.intake import Intake
+from k8sfromscratch.components.apiserver.reads import Reads
+from k8sfromscratch.components.apiserver.store import Delete, Outcome, Store, Write
+from k8sfromscratch.core.admission.chain import Chain
+from k8sfromscratch.core.admission.types import AdmissionRequest, View
+from k8sfromscratch.process.clock import Env, rfc3339
+from k8sfromscratch.process.http import Response
+
+# Five of these 27 letters make 14 million names; vowels and look-alikes are left out so that no name is a word.
+_SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
+_SUFFIX_LENGTH = 5
+_GENERATED_NAME_MAX = 63
+_GENERATE_ATTEMPTS = 8
+
+Mutate = Callable[[Object], Awaitable[Object]]
+"""From a copy of the present object (in the path's version) to the one that the client wants."""
+
+
+class Writes:
+    def __init__(self, store: Store, intake: Intake, chain: Chain, view: View, allocations: Allocations, reads: Reads, env: Env) -> None:
+        self._store = store
+        self._intake = intake
+        self._chain = chain
+        self._view = view
+        self._allocations = allocations
+        self._reads = reads
+        self._env = env
+
+    # -- create
+
+    async def create(self, call: Call, body: Object) -> Response:
+        entry = await self.create_object(call, self._intake.new_object(call, body))
+        return self._reads.one(call, entry, 201)
+
+    async def create_object(self, call: Call, obj: Object) -> Entry:
+        """Stores a typed, defaulted object of the stored version."""
+        metadata = obj["metadata"]
+        generate = metadata.get("generateName") if not metadata.get("name") else None
+        if not metadata.get("name") and not generate:
+            raise errors.invalid(
+                call.served.resource.kind,
+                "",
+                call.served.resource.group,
+                [errors.Cause("FieldValueRequired", "Required value: name or generateName is required", "metadata.name")],
+            )
+        for attempt in range(_GENERATE_ATTEMPTS):
+            if generate:
+                metadata["name"] = self._generated(generate)
+            try:
+                return await self._create_named(call, copy.deepcopy(obj) if generate else obj)
+            except errors.AlreadyExists as error:
+                if not generate:
+                    raise
+                if attempt == _GENERATE_ATTEMPTS - 1:
+                    raise errors.AlreadyExists(error.message, details={**error.details, "retryAfterSeconds": 1}) from error
+        raise AssertionError("unreachable")
+
+    async def _create_named(self, call: Call, obj: Object) -> Entry:
+        served, metadata = call.served, obj["metadata"]
+        for key in ("resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"):
+            metadata.pop(key, None)
+        request = AdmissionRequest("CREATE", served.stored, "", call.namespace, metadata["name"], call.user, obj, None, call.dry_run)
+        self._chain.mutate(request, self._view)
+        metadata["uid"] = self._env.uid()
+        metadata["creationTimestamp"] = rfc3339(self._env.clock.now())
+        strategies.prepare_for_create(served.stored, obj)
+        self._intake.validate_new(call, obj)
+        self._chain.validate(request, self._view)
+        return await self._store.create(
+            served, served.key(metadata["name"], call.namespace), lambda: self._allocations.for_create(served.stored, obj), dry_run=call.dry_run
+        )
+
+    def _generated(self, base: str) -> str:
+        suffix = "".join(self._env.rng.choice(_SUFFIX_LETTERS) for _ in range(_SUFFIX_LENGTH))
+        return base[: _GENERATED_NAME_MAX - _SUFFIX_LENGTH] + suffix
+
+    # -- update and patch
+
+    async def update(self, call: Call, body: Object) -> Response:
+        async def replace(_: Object) -> Object:
+            return copy.deepcopy(body)
+
+        return await self.change(call, replace, create_missing=None)
+
+    async def change(self, call: Call, mutate: Mutate, *, create_missing: Callable[[], Object] | None) -> Response:
+        """Applies `mutate` (of an update or any patch).  `create_missing` builds the object where there is none (apply)."""
+        outcome = await self.change_object(call, mutate, create_missing=create_missing)
+        return self._reads.one(call, outcome.entry, 201 if outcome.created else 200)
+
+    async def change_object(self, call: Call, mutate: Mutate, *, create_missing: Callable[[], Object] | None = None) -> Outcome:
+        served = call.served
+        key = call.key
+
+        async def step(old: Object | None) -> Write | Delete:
+            if old is None:
+                raise errors.not_found(served.resource.plural, call.info.name, served.resource.group)
+            wanted = await mutate(self._intake.outgoing(call, old))
+            obj = self._intake.changed_object(call, wanted, old)
+            self._check_identity(call, obj, old)
+            strategies.prepare_for_update(served.stored, obj, old, call.info.subresource)
+            request = AdmissionRequest("UPDATE", served.stored, call.info.subresource, call.namespace, call.info.name, call.user, obj, old, call.dry_run)
+            self._chain.mutate(request, self._view)
+            self._intake.validate_changed(call, obj, old)
+            self._chain.validate(request, self._view)
+            obj["metadata"].pop("resourceVersion", None)
+            if deletion.finished(served.stored, obj):
+                return self._allocations.for_delete(served.stored, obj)
+            return self._allocations.for_update(served.stored, obj, old)
+
+        if create_missing is not None and await self._missing(call):
+            try:
+                return Outcome(await self.create_object(call, create_missing()), created=True)
+            except errors.AlreadyExists:
+                pass  # someone was faster: then it is an update after all
+        return await self._store.update(served, key, step, dry_run=call.dry_run)
+
+    async def _missing(self, call: Call) -> bool:
+        return call.served.cache.get(call.key) is None and await self._store.fresh(call.served, call.key) is None
+
+    def _check_identity(self, call: Call, obj: Object, old: Object) -> None:
+        """The preconditions that an object carries in its own metadata."""
+        sent, kept = obj["metadata"], old["metadata"]
+        resource = call.served.resource
+        if sent.get("name") != kept["name"]:
+            raise errors.BadRequest(f"the name of the object ({sent.get('name')}) does not match the name on the URL ({kept['name']})")
+        uid = sent.get("uid")
+        if uid and uid != kept["uid"]:
+            raise errors.conflict(
+                resource.plural, kept["name"], resource.group, f"Precondition failed: UID in precondition: {uid}, UID in object meta: {kept['uid']}"
+            )
+        version = sent.get("resourceVersion")
+        if version and version != "0" and version != kept["resourceVersion"]:
+            raise errors.conflict(resource.plural, kept["name"], resource.group)
+        if kept.get("deletionTimestamp"):
+            added = [name for name in sent.get("finalizers") or [] if name not in (kept.get("finalizers") or [])]
+            if added:
+                raise errors.invalid(
+                    resource.kind,
+                    kept["name"],
+                    resource.group,
+                    [
+                        errors.Cause(
+                            "FieldValueForbidden",
+                            f"Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers {added}",
+                            "metadata.finalizers",
+                        )
+                    ],
+                )
