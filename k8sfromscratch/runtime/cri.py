@@ -97,8 +97,8 @@ class CriRuntime:
     async def remove_sandbox(self, sandbox_id: str) -> None:
         await self._runtime("RemovePodSandbox", pod_sandbox_id=sandbox_id)
 
-    async def list_sandboxes(self) -> Sequence[tuple[PodIdentity, Sandbox]]:
-        answer = await self._runtime("ListPodSandbox")
+    async def list_sandboxes(self, pod_uid: str = "") -> Sequence[tuple[PodIdentity, Sandbox]]:
+        answer = await self._runtime("ListPodSandbox", filter=convert.pod_filter(pod_uid))
         return [convert.listed_sandbox(item) for item in answer.items]
 
     async def sandbox_ips(self, sandbox_id: str) -> tuple[str, ...]:
@@ -126,8 +126,8 @@ class CriRuntime:
     async def remove_container(self, container_id: str) -> None:
         await self._runtime("RemoveContainer", container_id=container_id)
 
-    async def list_containers(self) -> Sequence[tuple[PodIdentity, Container]]:
-        answer = await self._runtime("ListContainers")
+    async def list_containers(self, pod_uid: str = "") -> Sequence[tuple[PodIdentity, Container]]:
+        answer = await self._runtime("ListContainers", filter=convert.pod_filter(pod_uid))
         return [convert.listed_container(item) for item in answer.containers]
 
     async def container(self, container_id: str) -> Container:

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from k8sfromscratch.core.pods.container_config import SPEC_HASH_ANNOTATION
 from k8sfromscratch.core.pods.runtime_config import ContainerConfig, Namespaces, Resources, SandboxConfig, SeccompProfile, Security
 from k8sfromscratch.core.pods.runtime_state import Container, ContainerState, Sandbox
 
@@ -13,7 +14,6 @@ POD_NAME_LABEL = "io.kubernetes.pod.name"
 POD_NAMESPACE_LABEL = "io.kubernetes.pod.namespace"
 POD_UID_LABEL = "io.kubernetes.pod.uid"
 CONTAINER_NAME_LABEL = "io.kubernetes.container.name"
-SPEC_HASH_ANNOTATION = "io.kubernetes.container.hash"
 RESTART_COUNT_ANNOTATION = "io.kubernetes.container.restartCount"
 
 MASKED_PATHS = (
@@ -91,6 +91,11 @@ def container_config(config: ContainerConfig, sandbox: SandboxConfig) -> Fields:
         "tty": config.tty,
         "linux": {"resources": resources(config.resources), "security_context": _container_security(config.security, sandbox.namespaces)},
     }
+
+
+def pod_filter(uid: str) -> Fields:
+    """For listings: those of one pod, or (empty) all."""
+    return {"label_selector": {POD_UID_LABEL: uid}} if uid else {}
 
 
 def resources(limits: Resources) -> Fields:

@@ -77,7 +77,8 @@ message PodSandbox {
     string id = 1; PodSandboxMetadata metadata = 2; int32 state = 3; int64 created_at = 4;
     map<string, string> labels = 5; map<string, string> annotations = 6; string runtime_handler = 7;
 }
-message ListPodSandboxRequest {}
+message PodFilter { string id = 1; map<string, string> label_selector = 3; }
+message ListPodSandboxRequest { PodFilter filter = 1; }
 message ListPodSandboxResponse { repeated PodSandbox items = 1; }
 message ImageSpec { string image = 1; }
 message Mount {
@@ -115,7 +116,8 @@ message Container {
     string image_ref = 5; int32 state = 6; int64 created_at = 7; map<string, string> labels = 8;
     map<string, string> annotations = 9;
 }
-message ListContainersRequest {}
+message ContainerFilter { string id = 1; string pod_sandbox_id = 3; map<string, string> label_selector = 4; }
+message ListContainersRequest { ContainerFilter filter = 1; }
 message ListContainersResponse { repeated Container containers = 1; }
 message ContainerStatus {
     string id = 1; ContainerMetadata metadata = 2; int32 state = 3; int64 created_at = 4; int64 started_at = 5;

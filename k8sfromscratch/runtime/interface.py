@@ -110,8 +110,8 @@ class Runtime(Protocol):
         """With all its containers."""
         ...
 
-    async def list_sandboxes(self) -> Sequence[tuple[PodIdentity, Sandbox]]:
-        """Without addresses: those come from `sandbox_ips`."""
+    async def list_sandboxes(self, pod_uid: str = "") -> Sequence[tuple[PodIdentity, Sandbox]]:
+        """Of one pod, or all.  Without addresses: those come from `sandbox_ips`."""
         ...
 
     async def sandbox_ips(self, sandbox_id: str) -> tuple[str, ...]: ...
@@ -126,8 +126,8 @@ class Runtime(Protocol):
 
     async def remove_container(self, container_id: str) -> None: ...
 
-    async def list_containers(self) -> Sequence[tuple[PodIdentity, Container]]:
-        """Without times of start and end, exit code and log path: those come from `container`."""
+    async def list_containers(self, pod_uid: str = "") -> Sequence[tuple[PodIdentity, Container]]:
+        """Of one pod, or all.  Without times of start and end, exit code and log path: those come from `container`."""
         ...
 
     async def container(self, container_id: str) -> Container: ...

@@ -107,8 +107,14 @@ class HealthTally:
     tallies: dict[Kind, ProbeTally]
 
     @classmethod
-    def of(cls, container: Object) -> "HealthTally":
-        return cls(container["name"], {kind: ProbeTally(probe) for kind, probe in probes_of(container).items()})
+    def of(cls, container: Object, known: Health | None = None) -> "HealthTally":
+        """`known`: what the API says of this very container, so that a kubelet that restarts does not make it unready meanwhile."""
+        tally = cls(container["name"], {kind: ProbeTally(probe) for kind, probe in probes_of(container).items()})
+        if known is not None:
+            for kind, verdict in (("startup", known.started), ("readiness", known.ready)):
+                if kind in tally.tallies:
+                    tally.tallies[kind].verdict = verdict
+        return tally
 
     def asks(self, kind: Kind) -> bool:
         """Whether that probe is to be asked now."""
