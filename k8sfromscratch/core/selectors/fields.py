@@ -29,6 +29,11 @@ class FieldSelector:
         return all((values.get(term.field, "") == term.value) is term.equal for term in self.terms)
 
     @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields it names, in its order: the server refuses those that a resource cannot be selected by."""
+        return tuple(term.field for term in self.terms)
+
+    @property
     def empty(self) -> bool:
         return not self.terms
 
