@@ -10,7 +10,7 @@ One worker's failure is its own: it is logged, shown as an event, and tried agai
 
 import asyncio
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -75,7 +75,7 @@ class PodWorker:
         self._stopped: set[str] = set()
         self._ending: Ending | None = None
         self._ending_since: datetime | None = None
-        self._volumes_due: datetime | None = None
+        self._volumes_due = context.env.clock.now()
         self._wake = asyncio.Event()
         self._must_end = asyncio.Event()
         self.finished = False
@@ -85,6 +85,10 @@ class PodWorker:
     @property
     def pod(self) -> Object:
         return self._pod
+
+    @property
+    def gone(self) -> bool:
+        return self._gone
 
     def update(self, pod: Object | None) -> None:
         """The API's latest; None: it has the pod no more."""
@@ -176,7 +180,7 @@ class PodWorker:
         report = Report(
             runtime=self.runtime,
             health=situation.health,
-            waiting={**step.waiting, **waiting},
+            waiting={**waiting, **step.waiting},
             ending=self._ending,
             ended=step.ended,
             host_ips=self._context.host_ips,
@@ -196,7 +200,6 @@ class PodWorker:
             name = action.name if isinstance(action, StartContainer) else SANDBOX_STEP
             failure = self._failures.get(name)
             if failure is not None and now < failure.until:
-                self._show_back_off(name, failure)
                 continue
             try:
                 await self._unless_ending(action)
@@ -229,13 +232,9 @@ class PodWorker:
             case CreateSandbox(attempt):
                 await self._set_up_volumes(FRESH_S)
                 await self._actions.create_sandbox(self._pod, attempt)
-            case StartContainer(name, _, attempt):
+            case StartContainer():
                 await self._set_up_volumes(FRESH_S)
-                sandbox = self.runtime.sandbox
-                assert sandbox is not None, "a container is only started in a sandbox that was observed"
-                if attempt > 0:
-                    self._backoff.note_restart(name, self._context.env.clock.now())
-                await self._actions.start_container(self._pod, sandbox, action)
+                await self._start_container(action)
             case StopSandbox(sandbox_id):
                 await self._actions.stop_sandbox(self._pod, sandbox_id)
                 self._stopped.add(sandbox_id)
@@ -243,6 +242,20 @@ class PodWorker:
                 await self._actions.remove(container_id=container_id)
             case RemoveSandbox(sandbox_id):
                 await self._actions.remove(sandbox_id=sandbox_id)
+
+    async def _start_container(self, action: StartContainer) -> None:
+        """A restart counts as one when the container was made, whether or not it came up."""
+        sandbox = self.runtime.sandbox
+        assert sandbox is not None, "a container is only started in a sandbox that was observed"
+        made = True
+        try:
+            await self._actions.start_container(self._pod, sandbox, action)
+        except StepFailed as error:
+            made = error.waiting is not None and error.waiting.reason == "RunContainerError"
+            raise
+        finally:
+            if made and action.attempt > 0:
+                self._backoff.note_restart(action.name, self._context.env.clock.now())
 
     async def _set_up_volumes(self, age_max_s: float) -> None:
         await self._actions.set_up_volumes(self._pod, age_max_s)
@@ -269,11 +282,6 @@ class PodWorker:
         after_s = delay_s if error.retry_after_s is None else error.retry_after_s
         self._failures[name] = _Failure(self._context.env.clock.now() + timedelta(seconds=after_s), delay_s, error.waiting)
 
-    def _show_back_off(self, name: str, failure: _Failure) -> None:
-        """A pull that failed shows why at first, and that it waits from then on."""
-        if failure.waiting is not None and failure.waiting.reason == "ErrImagePull":
-            self._failures[name] = replace(failure, waiting=Waiting("ImagePullBackOff", failure.waiting.message))
-
     # After the end
 
     async def _after_end(self) -> None:
@@ -288,7 +296,7 @@ class PodWorker:
         due = [failure.until for failure in self._failures.values() if failure.until > now]
         if step.wake_at is not None:
             due.append(step.wake_at)
-        if self._volumes_due is not None and not step.ended:
+        if not step.ended and not self._must_end.is_set() and self.runtime.sandbox is not None:
             if self._volumes_due <= now:
                 await self._refresh_volumes()
             due.append(self._volumes_due)

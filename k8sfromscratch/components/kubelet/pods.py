@@ -51,7 +51,7 @@ class Pods:
 
     def find(self, namespace: str, name: str) -> PodWorker | None:
         """The worker of the pod that has that name now."""
-        return next((w for w in self._workers.values() if spec.pod_key(w.pod) == f"{namespace}/{name}" and not w.finished), None)
+        return next((w for w in self._workers.values() if spec.pod_key(w.pod) == f"{namespace}/{name}" and not w.gone), None)
 
     def container(self, namespace: str, name: str, container: str) -> Container | None:
         worker = self.find(namespace, name)
