@@ -14,10 +14,10 @@ from k8sfromscratch.lab.record import CACHE_DIR
 from k8sfromscratch.lab.shell import run
 
 PACKAGES = (
-    "systemd systemd-sysv dbus openssh-server python3 python3-distutils ca-certificates procps kmod "
-    "containerd runc containernetworking-plugins "
-    "nftables iptables iproute2 iputils-ping conntrack tcpdump"
-).split()
+    *("systemd", "systemd-sysv", "dbus", "openssh-server", "python3", "libstdc++6", "ca-certificates", "procps", "kmod"),
+    *("containerd", "runc", "containernetworking-plugins"),
+    *("nftables", "iptables", "iproute2", "iputils-ping", "conntrack", "tcpdump"),
+)
 
 FILES = {
     "/etc/ssh/sshd_config.d/lab.conf": "PasswordAuthentication no\nUseDNS no\nHostKey /etc/ssh/ssh_host_ed25519_key\n",

@@ -58,6 +58,13 @@ class ClusterSpec(BaseModel):
             raise ValueError("more than one master is not supported yet")
         return masters
 
+    @field_validator("provider")
+    @classmethod
+    def _known_provider(cls, provider: str) -> str:
+        if provider != "nspawn":
+            raise ValueError(f"the provider {provider!r} is not supported yet, only 'nspawn'")
+        return provider
+
     @field_validator("runtime")
     @classmethod
     def _known_runtime(cls, runtime: str) -> str:

@@ -1,6 +1,5 @@
 """How machines come to be: one interface (`base.Provider`), one module a kind of machine."""
 
-from k8sfromscratch.lab.errors import SpecError
 from k8sfromscratch.lab.providers.base import Provider
 from k8sfromscratch.lab.providers.nspawn import NspawnProvider
 from k8sfromscratch.lab.spec import ClusterSpec
@@ -11,11 +10,7 @@ PROVIDERS: dict[str, type[Provider]] = {
 
 
 def provider_for(spec: ClusterSpec) -> Provider:
-    try:
-        provider = PROVIDERS[spec.provider]
-    except KeyError:
-        raise SpecError(f"cluster spec: provider: {spec.provider!r} is not supported yet; supported: {', '.join(PROVIDERS)}") from None
-    return provider(spec)
+    return PROVIDERS[spec.provider](spec)
 
 
 __all__ = ["PROVIDERS", "Provider", "provider_for"]

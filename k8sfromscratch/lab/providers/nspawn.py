@@ -145,8 +145,7 @@ class NspawnProvider(Provider):
             "--link-journal=no",
             "--console=passive",
         ]
-        log = open(LAB_DIR / "machines" / f"{machine.name}.console", "wb")  # noqa: SIM115: handed to the child
-        with log:
+        with open(LAB_DIR / "machines" / f"{machine.name}.console", "wb") as log:
             process = subprocess.Popen(
                 ["sh", "-c", LAUNCH, "launch", str(len(joins)), *map(str, joins), *command],
                 stdin=subprocess.DEVNULL,

@@ -1,0 +1,14 @@
+"""What the roles read of the cluster, for every inventory in this folder: the defaults of `ClusterSpec` with the lab's file and LAB_* on top."""
+
+from k8sfromscratch.lab.spec import load_spec
+
+_spec = load_spec()
+
+cluster_name = _spec.name
+cluster_domain = _spec.cluster_domain
+pod_cidr = str(_spec.pod_cidr)
+service_cidr = str(_spec.service_cidr)
+node_port_range = _spec.node_port_range
+api_address = str(_spec.api_address)
+api_service_address = str(_spec.api_service_address)
+dns_address = str(_spec.dns_address)

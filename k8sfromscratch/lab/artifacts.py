@@ -1,0 +1,29 @@
+"""What a deploy takes from the control host: wheels and container images, made once a run, in parallel with nothing changed if they are there.
+
+`deploy.py` runs once for every host, in greenlets of one process; the first one makes the artifacts, the others wait for it.
+"""
+
+import threading
+from dataclasses import dataclass
+from functools import cache
+
+from k8sfromscratch.lab import images, wheelhouse
+
+_LOCK = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Artifacts:
+    wheels: wheelhouse.Wheelhouse
+    images: tuple[images.Image, ...]
+
+
+def ensure() -> Artifacts:
+    with _LOCK:
+        return _ensure()
+
+
+@cache
+def _ensure() -> Artifacts:
+    wheels = wheelhouse.ensure()
+    return Artifacts(wheels, tuple(images.ensure(wheels)))

@@ -1,0 +1,95 @@
+"""What every machine of the cluster has: kernel settings, users for the components, and our Python environment.
+
+The environment is /opt/k8sfromscratch, a venv filled offline from the control host's wheelhouse.  Two stamps in it say what is installed:
+the dependencies (uploaded when pyproject's lists change) and our own wheel (uploaded when the source does).
+"""
+
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pyinfra import host
+from pyinfra.api import FileUploadCommand, deploy, operation
+
+from roles.lib.facts import MissingModules, MissingPackages, MissingUsers, Texts
+from roles.lib.files import File, files
+
+VENV = "/opt/k8sfromscratch"
+PYTHON = f"{VENV}/bin/python"
+
+PACKAGES = ("python3", "libstdc++6", "ca-certificates", "iproute2", "nftables", "iptables", "conntrack", "procps")
+USERS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+MODULES = ("overlay", "br_netfilter", "vxlan", "nf_conntrack", "nf_tables")
+SYSCTLS = {
+    "net.ipv4.ip_forward": "1",
+    # Packets between pods of one machine cross its bridge: Services must see them too.
+    "net.bridge.bridge-nf-call-iptables": "1",
+    "net.bridge.bridge-nf-call-ip6tables": "1",
+}
+
+
+@deploy("Base")
+def base(dependencies: Path, dependencies_hash: str, project: Path, project_hash: str) -> None:
+    packages(name="System packages", wanted=PACKAGES)
+    files(
+        name="Kernel settings and users",
+        wanted=[
+            File("/etc/modules-load.d/k8sfromscratch.conf", "".join(f"{module}\n" for module in MODULES)),
+            File("/etc/sysctl.d/90-k8sfromscratch.conf", "".join(f"{key} = {value}\n" for key, value in SYSCTLS.items())),
+            File("/etc/sysusers.d/k8sfromscratch.conf", "".join(f'u {user} - "Kubernetes component"\n' for user in USERS)),
+        ],
+    )
+    kernel(name="Load modules, apply settings")
+    users(name="Users of the components", wanted=USERS)
+    environment(name="Python environment", dependencies=dependencies, dependencies_hash=dependencies_hash, project=project, project_hash=project_hash)
+
+
+@operation()
+def packages(wanted: Sequence[str]) -> Generator[str, None, None]:
+    missing = host.get_fact(MissingPackages, packages=list(wanted))
+    if missing:
+        yield "apt-get -qq update"
+        yield f"DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends -y {' '.join(missing)}"
+
+
+@operation()
+def kernel() -> Generator[str, None, None]:
+    missing = host.get_fact(MissingModules, modules=list(MODULES))
+    if missing:
+        yield f"modprobe --all {' '.join(missing)}"
+    paths = {key: "/proc/sys/" + key.replace(".", "/") for key in SYSCTLS}
+    present = host.get_fact(Texts, paths=list(paths.values()))
+    for key, value in SYSCTLS.items():
+        if present.get(paths[key]) != value:
+            yield f"sysctl --quiet --write {key}={value}"
+
+
+@operation()
+def users(wanted: Sequence[str]) -> Generator[str, None, None]:
+    if host.get_fact(MissingUsers, users=list(wanted)):
+        yield "systemd-sysusers"
+
+
+@operation()
+def environment(dependencies: Path, dependencies_hash: str, project: Path, project_hash: str) -> Generator[Any, None, None]:
+    """Stamps are written last, so an interrupted installation is done again."""
+    stamps = {"dependencies": f"{VENV}/dependencies.stamp", "project": f"{VENV}/project.stamp"}
+    present = host.get_fact(Texts, paths=list(stamps.values()))
+    new_dependencies = present.get(stamps["dependencies"]) != dependencies_hash
+    if new_dependencies:
+        wheels = "/var/tmp/k8sfromscratch-wheels"
+        yield f"rm -rf {VENV} {wheels} && mkdir -p {wheels} && python3 -m venv --without-pip {VENV}"
+        yield FileUploadCommand(str(dependencies), f"{wheels}.tar")
+        yield f"tar -xf {wheels}.tar -C {wheels}"
+        yield f"PYTHONPATH=$(echo {wheels}/pip-*.whl) {PYTHON} -m pip install {PIP_OPTIONS} {wheels}/*.whl"
+        yield f"{PYTHON} -m compileall -q -j 0 {VENV}/lib"
+        yield f"rm -rf {wheels} {wheels}.tar && echo {dependencies_hash} > {stamps['dependencies']}"
+    if new_dependencies or present.get(stamps["project"]) != project_hash:
+        wheel = f"/var/tmp/{project.name}"
+        yield FileUploadCommand(str(project), wheel)
+        yield f"{PYTHON} -m pip install {PIP_OPTIONS} --no-deps --force-reinstall {wheel}"
+        yield f"{PYTHON} -m compileall -q -j 0 {VENV}/lib/python3*/site-packages/k8sfromscratch"
+        yield f"rm {wheel} && echo {project_hash} > {stamps['project']}"
+
+
+PIP_OPTIONS = "--quiet --no-index --no-compile --root-user-action=ignore --disable-pip-version-check"

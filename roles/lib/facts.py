@@ -1,0 +1,170 @@
+"""Facts: what a machine looks like now.  Each is one command on the machine, however many things it asks about."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pyinfra.api import FactBase
+
+
+@dataclass(frozen=True)
+class FileState:
+    """`mode` is octal text as `stat` prints it ("644")."""
+
+    sha256: str
+    mode: str
+    owner: str
+    group: str
+
+
+class Files(FactBase[dict[str, FileState]]):
+    """path → state, of those paths that exist as plain files."""
+
+    default = dict
+
+    def command(self, paths: Sequence[str]) -> str:
+        quoted = " ".join(map(shlex.quote, paths))
+        return f'for f in {quoted}; do [ -f "$f" ] && echo "$(sha256sum <"$f" | cut -c1-64) $(stat -c \'%a %U %G\' "$f") $f"; done; true'
+
+    def process(self, output: list[str]) -> dict[str, FileState]:
+        found = {}
+        for line in output:
+            sha256, mode, owner, group, path = line.split(" ", 4)
+            found[path] = FileState(sha256, mode, owner, group)
+        return found
+
+
+class Texts(FactBase[dict[str, str]]):
+    """path → first line, of those files that exist: stamps, values below /proc/sys."""
+
+    default = dict
+
+    def command(self, paths: Sequence[str]) -> str:
+        quoted = " ".join(map(shlex.quote, paths))
+        return f'for f in {quoted}; do [ -f "$f" ] && echo "$f $(head -n 1 "$f" | tr "\\t" " ")"; done; true'
+
+    def process(self, output: list[str]) -> dict[str, str]:
+        return {path: text for path, _, text in (line.partition(" ") for line in output)}
+
+
+class MissingPackages(FactBase[list[str]]):
+    """Those of the Debian packages that are not installed."""
+
+    default = list
+
+    def requires_command(self, packages: Sequence[str]) -> str:
+        return "dpkg-query"
+
+    def command(self, packages: Sequence[str]) -> str:
+        quoted = " ".join(map(shlex.quote, packages))
+        return f'for p in {quoted}; do dpkg-query -W -f \'${{db:Status-Status}}\' "$p" 2>/dev/null | grep -qx installed || echo "$p"; done; true'
+
+    def process(self, output: list[str]) -> list[str]:
+        return output
+
+
+class MissingUsers(FactBase[list[str]]):
+    default = list
+
+    def command(self, users: Sequence[str]) -> str:
+        return f"for u in {' '.join(users)}; do getent passwd $u >/dev/null || echo $u; done; true"
+
+    def process(self, output: list[str]) -> list[str]:
+        return output
+
+
+class MissingModules(FactBase[list[str]]):
+    """Kernel modules that are neither loaded nor built in.  None where the kernel loads no modules, or in a container, which cannot."""
+
+    default = list
+
+    def command(self, modules: Sequence[str]) -> str:
+        loop = f"for m in {' '.join(modules)}; do [ -d /sys/module/$m ] || echo $m; done"
+        return f"if [ -e /proc/modules ] && ! systemd-detect-virt --quiet --container; then {loop}; fi; true"
+
+    def process(self, output: list[str]) -> list[str]:
+        return output
+
+
+class CgroupVersion(FactBase[int]):
+    """2 where the unified hierarchy has the resource controllers, 1 on v1 and hybrid machines."""
+
+    default = int
+
+    def command(self) -> str:
+        return "[ -f /sys/fs/cgroup/cgroup.controllers ] && echo 2 || echo 1"
+
+    def process(self, output: list[str]) -> int:
+        return int(output[0])
+
+
+@dataclass(frozen=True)
+class UnitState:
+    """`inputs` is what the running process was started from (see `roles.lib.services`); "" if it does not run or says nothing."""
+
+    active: bool
+    enabled: bool
+    needs_reload: bool
+    inputs: str
+
+
+class Units(FactBase[dict[str, UnitState]]):
+    """unit → state.  Unknown units come as inactive and disabled."""
+
+    default = dict
+
+    def requires_command(self, units: Sequence[str]) -> str:
+        return "systemctl"
+
+    def command(self, units: Sequence[str]) -> str:
+        one = (
+            "systemctl show --property=ActiveState,UnitFileState,NeedDaemonReload,MainPID $u; "
+            'p=$(systemctl show --property=MainPID --value $u); [ "$p" != 0 ] && tr "\\0" "\\n" </proc/$p/environ | grep ^KFS_INPUTS='
+        )
+        return f'for u in {" ".join(units)}; do echo "Unit=$u"; {one}; done; true'
+
+    def process(self, output: list[str]) -> dict[str, UnitState]:
+        shown: dict[str, dict[str, str]] = {}
+        values: dict[str, str] = {}
+        for line in output:
+            name, _, value = line.partition("=")
+            if name == "Unit":
+                values = shown[value] = {}
+            else:
+                values[name] = value
+        return {
+            unit: UnitState(
+                active=values.get("ActiveState") == "active",
+                enabled=values.get("UnitFileState") == "enabled",
+                needs_reload=values.get("NeedDaemonReload") == "yes",
+                inputs=values.get("KFS_INPUTS", ""),
+            )
+            for unit, values in shown.items()
+        }
+
+
+class Answers(FactBase[bool]):
+    """Whether a shell command succeeds: a health check, a lookup."""
+
+    default = bool
+
+    def command(self, check: str) -> str:
+        return f"if ( {check} ) >/dev/null 2>&1; then echo yes; else echo no; fi"
+
+    def process(self, output: list[str]) -> bool:
+        return output == ["yes"]
+
+
+class ContainerdImages(FactBase[dict[str, str]]):
+    """reference → digest, of the images that containerd has for Kubernetes."""
+
+    default = dict
+
+    def requires_command(self) -> str:
+        return "ctr"
+
+    def command(self) -> str:
+        return "ctr --namespace k8s.io images list 2>/dev/null || true"
+
+    def process(self, output: list[str]) -> dict[str, str]:
+        return {line.split()[0]: line.split()[2] for line in output[1:] if line.strip()}

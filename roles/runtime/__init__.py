@@ -1,0 +1,54 @@
+"""containerd with its CRI plugin, and the images that no registry could give it."""
+
+import shlex
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from pyinfra import host
+from pyinfra.api import FileUploadCommand, deploy, operation
+
+from roles.base import packages
+from roles.lib.facts import CgroupVersion, ContainerdImages
+from roles.lib.files import File, files, render
+from roles.lib.services import healthy, services, unit
+
+PACKAGES = ("containerd", "runc", "containernetworking-plugins")
+PAUSE_IMAGE = "registry.k8s.io/pause:3.10"
+
+
+class Image(Protocol):
+    """An OCI archive on the control host; `digest` is its manifest's."""
+
+    @property
+    def reference(self) -> str: ...
+    @property
+    def archive(self) -> Path: ...
+    @property
+    def digest(self) -> str: ...
+
+
+def cgroup_driver() -> str:
+    """systemd manages the controllers on v2; on v1 and hybrid machines (containers among them) it may not have them."""
+    return "systemd" if host.get_fact(CgroupVersion) == 2 else "cgroupfs"
+
+
+@deploy("Runtime")
+def runtime(images: Sequence[Image]) -> None:
+    packages(name="containerd's packages", wanted=PACKAGES)
+    config = File("/etc/containerd/config.toml", render("containerd/config.toml.j2", pause_image=PAUSE_IMAGE, cgroup_driver=cgroup_driver()))
+    files(name="containerd's configuration", wanted=[config])
+    services(name="containerd", units={"containerd.service": unit("containerd.service.j2", reads=[config])})
+    healthy(name="containerd answers", unit="containerd.service", check="ctr version")
+    load_images(name="Images", wanted=images)
+
+
+@operation()
+def load_images(wanted: Sequence[Image]) -> Generator[Any, None, None]:
+    """Imports those that containerd does not have, or has with another content."""
+    present = host.get_fact(ContainerdImages)
+    for image in wanted:
+        if present.get(image.reference) != image.digest:
+            archive = f"/var/tmp/{image.archive.name}"
+            yield FileUploadCommand(str(image.archive), archive)
+            yield f"ctr --namespace k8s.io images import {shlex.quote(archive)} && rm {shlex.quote(archive)}"
