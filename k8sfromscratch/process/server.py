@@ -107,7 +107,7 @@ class _Adapter:
             method=incoming.method,
             path=incoming.rel_url.path,
             query=parse_qs(query_text, keep_blank_values=True, max_num_fields=1000) if query_text else {},
-            headers={name.lower(): value for name, value in incoming.headers.items()},
+            headers=_joined(incoming),
             body=body,
             remote=str(peer[0]) if peer else "",
             raw_path=incoming.raw_path,
@@ -122,6 +122,15 @@ class _Adapter:
                 raise RequestEntityTooLarge(f"the request's body is larger than the limit of {self._body_max_bytes} bytes")
             chunks.append(chunk)
         return b"".join(chunks)
+
+
+def _joined(incoming: web.BaseRequest) -> dict[str, str]:
+    """A header that is sent several times means its values in one list (RFC 9110 §5.3): SPDY clients offer their protocols so."""
+    headers: dict[str, str] = {}
+    for name, value in incoming.headers.items():
+        key = name.lower()
+        headers[key] = f"{headers[key]}, {value}" if key in headers else value
+    return headers
 
 
 def _peer_certificate(transport: asyncio.Transport | None) -> bytes | None:
