@@ -1,0 +1,70 @@
+"""Leases: keys that go when nobody renews them.  Time is the caller's: seconds of one monotonic clock."""
+
+from dataclasses import dataclass, field
+
+from k8sfromscratch.core.mvcc.errors import LeaseExists, LeaseNotFound
+
+
+@dataclass(slots=True)
+class Lease:
+    id: int
+    ttl_s: int
+    expires_at: float
+    keys: set[bytes] = field(default_factory=set)
+
+
+class Leases:
+    """invariant: a key is attached to at most one lease, and `_of_key` and the leases' `keys` say the same."""
+
+    def __init__(self) -> None:
+        self._leases: dict[int, Lease] = {}
+        self._of_key: dict[bytes, int] = {}
+
+    def grant(self, lease: int, ttl_s: int, now: float) -> Lease:
+        if lease in self._leases:
+            raise LeaseExists
+        granted = self._leases[lease] = Lease(lease, ttl_s, now + ttl_s)
+        return granted
+
+    def get(self, lease: int) -> Lease:
+        found = self._leases.get(lease)
+        if found is None:
+            raise LeaseNotFound
+        return found
+
+    def keep_alive(self, lease: int, now: float) -> Lease:
+        found = self.get(lease)
+        found.expires_at = now + found.ttl_s
+        return found
+
+    def revoke(self, lease: int) -> list[bytes]:
+        """The keys to delete with it, in order."""
+        found = self.get(lease)
+        del self._leases[lease]
+        for key in found.keys:
+            del self._of_key[key]
+        return sorted(found.keys)
+
+    def attach(self, key: bytes, lease: int) -> None:
+        """0 detaches."""
+        self.detach(key)
+        if lease:
+            self.get(lease).keys.add(key)
+            self._of_key[key] = lease
+
+    def detach(self, key: bytes) -> None:
+        lease = self._of_key.pop(key, 0)
+        if lease:
+            self._leases[lease].keys.discard(key)
+
+    def expired(self, now: float) -> list[int]:
+        return sorted(lease.id for lease in self._leases.values() if lease.expires_at <= now)
+
+    def next_expiry(self) -> float | None:
+        return min((lease.expires_at for lease in self._leases.values()), default=None)
+
+    def all(self) -> list[Lease]:
+        return [self._leases[number] for number in sorted(self._leases)]
+
+    def __contains__(self, lease: int) -> bool:
+        return lease in self._leases

@@ -1,0 +1,356 @@
+"""The multi-version store: every write makes a revision, and old ones can be read and watched until they are compacted.
+
+    key ──► KeyHistory (key_index) ──► revision ──► Backend: revision -> KeyValue, or a tombstone
+
+Pure: it changes its own state only and is told the time.  Who makes it durable writes down the transactions that went in (the log), and the
+backend may be any map of revisions: a dict here, an LMDB tree in `storage`.
+"""
+
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Protocol
+
+from k8sfromscratch.core.mvcc.errors import Compacted, DuplicateKey, FutureRevision, KeyNotFound, LeaseNotFound
+from k8sfromscratch.core.mvcc.key_index import KeyHistory, Revision
+from k8sfromscratch.core.mvcc.lease import Leases
+from k8sfromscratch.core.mvcc.types import (
+    Compare,
+    DeleteOp,
+    DeleteResult,
+    Event,
+    KeyValue,
+    Op,
+    PutOp,
+    PutResult,
+    RangeOp,
+    RangeResult,
+    TxnOp,
+    TxnResult,
+)
+
+
+class Backend(Protocol):
+    """A revision's value; a tombstone is a KeyValue with version 0."""
+
+    def put(self, revision: Revision, kv: KeyValue) -> None: ...
+
+    def get(self, revision: Revision) -> KeyValue | None: ...
+
+    def drop(self, revisions: Iterable[Revision]) -> None: ...
+
+
+class MemoryBackend:
+    def __init__(self) -> None:
+        self._values: dict[Revision, KeyValue] = {}
+
+    def put(self, revision: Revision, kv: KeyValue) -> None:
+        self._values[revision] = kv
+
+    def get(self, revision: Revision) -> KeyValue | None:
+        return self._values.get(revision)
+
+    def drop(self, revisions: Iterable[Revision]) -> None:
+        for revision in revisions:
+            self._values.pop(revision, None)
+
+
+class MvccStore:
+    def __init__(self, backend: Backend | None = None) -> None:
+        self._backend: Backend = backend if backend is not None else MemoryBackend()
+        self._histories: dict[bytes, KeyHistory] = {}
+        self._keys: list[bytes] = []
+        """Every key with a history, sorted."""
+        self.revision = 1
+        self.compact_revision = 0
+        self.leases = Leases()
+
+    # Reading
+
+    def range(self, op: RangeOp) -> RangeResult:
+        """Raises Compacted, FutureRevision."""
+        if op.revision > self.revision:
+            raise FutureRevision
+        if 0 < op.revision < self.compact_revision:
+            raise Compacted(self.compact_revision)
+        at = op.revision or self.revision
+        plain = not (op.min_mod_revision or op.max_mod_revision or op.min_create_revision or op.max_create_revision or op.sort_order != "NONE")
+        if plain:
+            return self._plain_range(op, at)
+        found = [kv for kv in self._read(op.key, op.range_end, at) if _in_bounds(op, kv)]
+        count = sum(1 for _ in self._found(op.key, op.range_end, at))
+        if op.sort_order != "NONE":
+            found.sort(key=_sort_key(op.sort_target), reverse=op.sort_order == "DESCEND")
+        more = bool(op.limit) and len(found) > op.limit
+        kvs = [] if op.count_only else found[: op.limit] if op.limit else found
+        return RangeResult([_without_value(kv) for kv in kvs] if op.keys_only else kvs, count, more, self.revision)
+
+    def _plain_range(self, op: RangeOp, at: int) -> RangeResult:
+        """The common case: in the order of keys, only as many values fetched as are given back."""
+        revisions = list(self._found(op.key, op.range_end, at))
+        count = len(revisions)
+        if op.count_only:
+            return RangeResult((), count, False, self.revision)
+        wanted = revisions[: op.limit] if op.limit else revisions
+        kvs = [self._value(revision) for revision in wanted]
+        return RangeResult([_without_value(kv) for kv in kvs] if op.keys_only else kvs, count, len(wanted) < count, self.revision)
+
+    def events(self, key: bytes, range_end: bytes, since: int, until: int, *, prev_kv: bool) -> Iterator[tuple[int, list[Event]]]:
+        """The history from revision `since` to `until`, both included: whole revisions, in order.  Raises Compacted."""
+        if since < self.compact_revision:
+            raise Compacted(self.compact_revision)
+        found: dict[int, list[tuple[Revision, bytes]]] = {}
+        for each in self._between(key, range_end):
+            for generation in self._histories[each].generations:
+                for revision in generation.revisions[bisect_left(generation.revisions, (since, 0)) :]:
+                    if revision[0] > until:
+                        break
+                    found.setdefault(revision[0], []).append((revision, each))
+        for main in sorted(found):
+            yield main, [self.event(revision, prev_kv=prev_kv) for revision, _ in sorted(found[main])]
+
+    def event(self, revision: Revision, *, prev_kv: bool) -> Event:
+        kv = self._value(revision)
+        before = self.at(kv.key, revision[0] - 1) if prev_kv else None
+        if kv.version:
+            return Event("PUT", kv, before)
+        return Event("DELETE", KeyValue(kv.key, b"", 0, kv.mod_revision, 0), before)
+
+    def at(self, key: bytes, main: int) -> KeyValue | None:
+        """The key as it was at a revision; None where it was not, or that is compacted."""
+        history = self._histories.get(key)
+        revision = history.at(main) if history is not None else None
+        return self._backend.get(revision) if revision is not None else None
+
+    # Writing
+
+    def txn(self, op: TxnOp) -> tuple[TxnResult, list[Event]]:
+        """Atomic: it raises before it has changed anything, or it is done.  The events are those of its one new revision, with prev_kv."""
+        self._check(op)
+        written = _Writes(self.revision + 1)
+        result = self._run(op, written)
+        if written.sub:
+            self.revision = written.main
+        return result, written.events
+
+    def revoke(self, lease: int) -> list[Event]:
+        """Ends a lease and deletes its keys in one revision.  Raises LeaseNotFound."""
+        keys = self.leases.revoke(lease)
+        return self.txn(TxnOp(success=[DeleteOp(key) for key in keys]))[1]
+
+    def compact(self, revision: int) -> None:
+        """Forgets what no read at or above `revision` needs.  Raises Compacted, FutureRevision."""
+        if revision <= self.compact_revision:
+            raise Compacted(self.compact_revision)
+        if revision > self.revision:
+            raise FutureRevision
+        self.compact_revision = revision
+        empty: list[bytes] = []
+        for key, history in self._histories.items():
+            dropped = history.compact(revision)
+            if dropped:
+                self._backend.drop(dropped)
+                if history.empty:
+                    empty.append(key)
+        if empty:
+            for key in empty:
+                del self._histories[key]
+            self._keys = sorted(self._histories)
+
+    def restore(self, values: Iterable[tuple[Revision, KeyValue]], revision: int, compact_revision: int) -> None:
+        """Fills an empty store from a backend's content, in the order of revisions; the backend has the values already."""
+        for at, kv in values:
+            history = self._histories.get(kv.key)
+            if history is None:
+                history = self._histories[kv.key] = KeyHistory()
+            if kv.version == 0:
+                if history.alive:
+                    history.tombstone(at)
+            else:
+                generation = history.put(at)
+                generation.created, generation.version = (kv.create_revision, 0), kv.version
+        self._histories = {key: history for key, history in self._histories.items() if not history.empty}
+        self._keys = sorted(self._histories)
+        self.revision, self.compact_revision = max(revision, 1), compact_revision
+
+    # Within
+
+    def _check(self, op: TxnOp) -> None:
+        """Everything that could fail halfway, before anything is written."""
+        for branch in (op.success, op.failure):
+            puts: set[bytes] = set()
+            deletes: list[DeleteOp] = []
+            for each in _writes_of(branch):
+                if isinstance(each, DeleteOp):
+                    deletes.append(each)
+                    continue
+                if each.key in puts:
+                    raise DuplicateKey
+                puts.add(each.key)
+                if each.lease and not each.ignore_lease and each.lease not in self.leases:
+                    raise LeaseNotFound
+                if (each.ignore_value or each.ignore_lease) and self.at(each.key, self.revision) is None:
+                    raise KeyNotFound
+            if any(_covers(delete.key, delete.range_end, key) for delete in deletes for key in puts):
+                raise DuplicateKey
+            for read in _ranges_of(branch):
+                if read.revision > self.revision:
+                    raise FutureRevision
+                if 0 < read.revision < self.compact_revision:
+                    raise Compacted(self.compact_revision)
+
+    def _run(self, op: TxnOp, written: "_Writes") -> TxnResult:
+        succeeded = all(self._compare(each) for each in op.compare)
+        responses: list[Any] = []
+        for each in op.success if succeeded else op.failure:
+            match each:
+                case PutOp():
+                    responses.append(self._put(each, written))
+                case RangeOp():
+                    responses.append(self._range_within(each, written))
+                case DeleteOp():
+                    responses.append(self._delete(each, written))
+                case TxnOp():
+                    responses.append(self._run(each, written))
+        return TxnResult(succeeded, responses, written.main if written.sub else self.revision)
+
+    def _range_within(self, op: RangeOp, written: "_Writes") -> RangeResult:
+        """A range inside a transaction sees the writes before it."""
+        before, self.revision = self.revision, written.main if written.sub else self.revision
+        try:
+            return self.range(op)
+        finally:
+            self.revision = before
+
+    def _put(self, op: PutOp, written: "_Writes") -> PutResult:
+        old = self.at(op.key, written.main)
+        value = old.value if op.ignore_value and old is not None else op.value
+        lease = old.lease if op.ignore_lease and old is not None else op.lease
+        history = self._histories.get(op.key)
+        if history is None:
+            history = self._histories[op.key] = KeyHistory()
+            insort(self._keys, op.key)
+        revision = written.next()
+        generation = history.put(revision)
+        kv = KeyValue(op.key, value, generation.created[0], written.main, generation.version, lease)
+        self._backend.put(revision, kv)
+        self.leases.attach(op.key, lease)
+        written.events.append(Event("PUT", kv, old))
+        return PutResult(written.main, old if op.prev_kv else None)
+
+    def _delete(self, op: DeleteOp, written: "_Writes") -> DeleteResult:
+        gone = list(self._read(op.key, op.range_end, written.main))
+        for old in gone:
+            revision = written.next()
+            self._histories[old.key].tombstone(revision)
+            self._backend.put(revision, KeyValue(old.key, b"", 0, written.main, 0))
+            self.leases.detach(old.key)
+            written.events.append(Event("DELETE", KeyValue(old.key, b"", 0, written.main, 0), old))
+        return DeleteResult(written.main if written.sub else self.revision, len(gone), gone if op.prev_kv else ())
+
+    def _compare(self, compare: Compare) -> bool:
+        """All keys of the range must satisfy it; a key that does not exist has version, revisions and lease 0, and no value."""
+        if not compare.range_end:
+            return _holds(compare, self.at(compare.key, self.revision))
+        return all(_holds(compare, kv) for kv in self._read(compare.key, compare.range_end, self.revision))
+
+    def _read(self, key: bytes, range_end: bytes, at: int) -> Iterator[KeyValue]:
+        for revision in self._found(key, range_end, at):
+            yield self._value(revision)
+
+    def _found(self, key: bytes, range_end: bytes, at: int) -> Iterator[Revision]:
+        for each in self._between(key, range_end):
+            revision = self._histories[each].at(at)
+            if revision is not None:
+                yield revision
+
+    def _between(self, key: bytes, range_end: bytes) -> Sequence[bytes]:
+        if not range_end:
+            return [key] if key in self._histories else []
+        start = bisect_left(self._keys, key)
+        return self._keys[start:] if range_end == b"\0" else self._keys[start : bisect_left(self._keys, range_end)]
+
+    def _value(self, revision: Revision) -> KeyValue:
+        kv = self._backend.get(revision)
+        if kv is None:
+            raise AssertionError(f"the index knows revision {revision} and the backend does not")
+        return kv
+
+
+class _Writes:
+    """The writes of one transaction: they share `main` and count `sub`."""
+
+    def __init__(self, main: int) -> None:
+        self.main, self.sub = main, 0
+        self.events: list[Event] = []
+
+    def next(self) -> Revision:
+        revision = (self.main, self.sub)
+        self.sub += 1
+        return revision
+
+
+def _writes_of(ops: Iterable[Op]) -> Iterator[PutOp | DeleteOp]:
+    for op in ops:
+        if isinstance(op, PutOp | DeleteOp):
+            yield op
+        elif isinstance(op, TxnOp):
+            yield from _writes_of(op.success)
+            yield from _writes_of(op.failure)
+
+
+def _ranges_of(ops: Iterable[Op]) -> Iterator[RangeOp]:
+    for op in ops:
+        if isinstance(op, RangeOp):
+            yield op
+        elif isinstance(op, TxnOp):
+            yield from _ranges_of((*op.success, *op.failure))
+
+
+def _covers(key: bytes, range_end: bytes, other: bytes) -> bool:
+    if not range_end:
+        return key == other
+    return key <= other and (range_end == b"\0" or other < range_end)
+
+
+def _holds(compare: Compare, kv: KeyValue | None) -> bool:
+    have: Any
+    match compare.target:
+        case "VALUE":
+            if kv is None:
+                return False
+            have = kv.value
+        case "VERSION":
+            have = kv.version if kv else 0
+        case "CREATE":
+            have = kv.create_revision if kv else 0
+        case "MOD":
+            have = kv.mod_revision if kv else 0
+        case "LEASE":
+            have = kv.lease if kv else 0
+    match compare.op:
+        case "EQUAL":
+            return bool(have == compare.value)
+        case "NOT_EQUAL":
+            return bool(have != compare.value)
+        case "GREATER":
+            return bool(have > compare.value)
+        case "LESS":
+            return bool(have < compare.value)
+
+
+def _in_bounds(op: RangeOp, kv: KeyValue) -> bool:
+    return (
+        (not op.min_mod_revision or kv.mod_revision >= op.min_mod_revision)
+        and (not op.max_mod_revision or kv.mod_revision <= op.max_mod_revision)
+        and (not op.min_create_revision or kv.create_revision >= op.min_create_revision)
+        and (not op.max_create_revision or kv.create_revision <= op.max_create_revision)
+    )
+
+
+def _sort_key(target: str) -> Any:
+    names = {"KEY": "key", "VERSION": "version", "CREATE": "create_revision", "MOD": "mod_revision", "VALUE": "value"}
+    return lambda kv: getattr(kv, names[target])
+
+
+def _without_value(kv: KeyValue) -> KeyValue:
+    return KeyValue(kv.key, b"", kv.create_revision, kv.mod_revision, kv.version, kv.lease)
