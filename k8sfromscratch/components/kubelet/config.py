@@ -21,6 +21,12 @@ def _thresholds(value: str) -> str:
     return value
 
 
+def _only_false(value: bool) -> bool:
+    if value:
+        raise ValueError("only false is supported")
+    return value
+
+
 class KubeletFlags(Flags):
     """Runs the pods that are bound to this node, through a container runtime that speaks CRI v1."""
 
@@ -44,13 +50,15 @@ class KubeletFlags(Flags):
     cgroup_driver: Literal["cgroupfs"] = Field("cgroupfs", description="must be the runtime's; only cgroupfs is supported")
     address: str = Field("0.0.0.0", description="where the HTTPS server listens")
     port: int = Field(10250, ge=0, le=65535, description="port of the HTTPS server")
-    read_only_port: Literal[0] = Field(0, description="there is no server without authentication: only 0 is supported")
+    read_only_port: int = Field(0, ge=0, le=0, description="there is no server without authentication: only 0 is supported")
     healthz_bind_address: str = Field("127.0.0.1", description="where /healthz is served without TLS")
     healthz_port: int = Field(10248, ge=0, le=65535, description="port of that server, 0 for none")
     tls_cert_file: str = Field(description="the server's certificate")
     tls_private_key_file: str = Field(description="the server's private key")
     client_ca_file: str = Field(description="the CA that client certificates must be of")
-    anonymous_auth: Literal[False] = Field(False, description="unauthenticated requests are refused, except to /healthz; only false is supported")
+    anonymous_auth: Annotated[bool, AfterValidator(_only_false)] = Field(
+        False, description="unauthenticated requests are refused, except to /healthz; only false is supported"
+    )
     authentication_token_webhook: bool = Field(False, description="let the apiserver check bearer tokens (TokenReview)")
     authorization_mode: Literal["AlwaysAllow", "Webhook"] = Field("Webhook", description="Webhook asks the apiserver (SubjectAccessReview)")
     container_log_max_size: str = Field("10Mi", description="a container's log is rotated when it is larger")

@@ -34,7 +34,7 @@ class LogOptions:
 async def read_log(path: Path, options: LogOptions, running: Callable[[], bool]) -> AsyncIterator[bytes]:
     """Chunks to print.  `running`: whether more may come; followed until it says no and all is read.  Raises MalformedLog, OSError."""
     log_filter = LogFilter(since=options.since, timestamps=options.timestamps, limit_bytes=options.limit_bytes, stream=options.stream)
-    stream = path.open("rb")
+    stream: BinaryIO = path.open("rb")
     try:
         if options.tail_lines is not None:
             _seek_tail(stream, options.tail_lines)

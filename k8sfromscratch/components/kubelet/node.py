@@ -7,6 +7,7 @@ object that somebody deleted is registered again.
 
 import asyncio
 import logging
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,10 @@ class NodeReporter:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._keep_status())
             tasks.create_task(self._keep_lease())
+
+    def serve_on(self, port: int) -> None:
+        """Where the kubelet's server listens, if the port was left to the system."""
+        self._settings = replace(self._settings, port=port)
 
     @property
     def allocatable(self) -> dict[str, str]:

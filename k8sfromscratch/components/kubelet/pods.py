@@ -45,7 +45,7 @@ class Pods:
 
     # For the HTTP server
 
-    def list(self) -> list[Object]:
+    def objects(self) -> list[Object]:
         """The pods of this node, as the API has them."""
         return self._informer.store.list()
 
@@ -53,9 +53,8 @@ class Pods:
         """The worker of the pod that has that name now."""
         return next((w for w in self._workers.values() if spec.pod_key(w.pod) == f"{namespace}/{name}" and not w.gone), None)
 
-    def container(self, namespace: str, name: str, container: str) -> Container | None:
-        worker = self.find(namespace, name)
-        return None if worker is None else worker.runtime.latest(container)
+    def count(self) -> int:
+        return len(self._workers)
 
     def running_containers(self) -> list[Container]:
         return [c for w in self._workers.values() for c in w.runtime.containers if c.state is ContainerState.RUNNING]
@@ -129,4 +128,4 @@ class Pods:
 
 def _skeleton(owner: PodIdentity) -> Object:
     """As much of a pod as its sandbox tells."""
-    return {"metadata": {"uid": owner.uid, "namespace": owner.namespace, "name": owner.name}, "spec": {}}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"uid": owner.uid, "namespace": owner.namespace, "name": owner.name}, "spec": {}}

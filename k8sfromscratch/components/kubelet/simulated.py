@@ -92,8 +92,8 @@ class SimulatedNodes:
         self._informers = Informers(client, env)
         self._pods: Informer = self._informers.get(PODS, field_selector="spec.nodeName!=")
         self._node_objects: Informer = self._informers.get(NODES)
-        self._pod_queue = WorkQueue()
-        self._node_queue = WorkQueue()
+        self._pod_queue = WorkQueue(env)
+        self._node_queue = WorkQueue(env)
 
     async def run(self) -> None:
         for node in self._nodes.values():

@@ -15,6 +15,9 @@ from k8sfromscratch.process.http import Connection, Request, Upgrade
 
 log = logging.getLogger(__name__)
 
+PROTOCOLS_HEADER = "x-stream-protocol-version"
+"""Runtimes read one protocol a line, as SPDY clients send them; our server has joined the lines."""
+
 CONNECT_TIMEOUT_S = 10.0
 CHUNK_BYTES = 64 * 1024
 
@@ -52,8 +55,11 @@ def tunnel(request: Request, url: str) -> Upgrade:
 
 def _head(request: Request, target: str, host: str) -> bytes:
     lines = [f"{request.method} {target} HTTP/1.1", f"Host: {host}"]
-    skipped = ("host", "authorization")
-    lines += [f"{name}: {value}" for name, value in request.headers.items() if name not in skipped]
+    for name, value in request.headers.items():
+        if name == PROTOCOLS_HEADER:
+            lines += [f"{name}: {protocol.strip()}" for protocol in value.split(",")]
+        elif name not in ("host", "authorization"):
+            lines.append(f"{name}: {value}")
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
