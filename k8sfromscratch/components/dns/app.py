@@ -7,18 +7,27 @@ Ready only when the caches are filled, so that a fresh replica never says NXDOMA
 """
 
 import asyncio
+import contextlib
 import logging
 import struct
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter
 
 from k8sfromscratch.api.registry import ENDPOINT_SLICES, NAMESPACES, SERVICES
-from k8sfromscratch.client import Client, Informers
-from k8sfromscratch.components.dns.forward import ForwardError, Forwarder
+from k8sfromscratch.client import Client, Informers, KubeconfigError, client_from_kubeconfig, client_in_cluster
+from k8sfromscratch.components.dns.config import DnsFlags
+from k8sfromscratch.components.dns.forward import Forwarder, ForwardError, nameservers
 from k8sfromscratch.core.network import dns_message as dns
 from k8sfromscratch.core.network.dns_zone import SERVICE_NAME_LABEL, Zone
 from k8sfromscratch.process.clock import Env
+from k8sfromscratch.process.health import health_handler
+from k8sfromscratch.process.http import Handler, Request, Response
+from k8sfromscratch.process.server import serve
+from k8sfromscratch.process.service import StartError
+from k8sfromscratch.process.tls import TlsError
 
 log = logging.getLogger(__name__)
 
@@ -150,3 +159,48 @@ def _service_key(item: dict[str, Any]) -> list[str]:
 
 def _addresses(item: dict[str, Any]) -> list[str]:
     return [address for endpoint in item.get("endpoints") or () for address in endpoint.get("addresses") or ()]
+
+
+async def run(flags: DnsFlags, env: Env) -> None:
+    """The process: UDP and TCP on one port, and CoreDNS's three endpoints."""
+    try:
+        client = client_from_kubeconfig(flags.kubeconfig, user_agent="dns") if flags.kubeconfig else client_in_cluster(user_agent="dns")
+    except (KubeconfigError, TlsError) as error:
+        raise StartError(str(error)) from error
+    upstream = [] if flags.upstream == ["none"] else flags.upstream or nameservers(Path(flags.resolv_conf))
+    registry = CollectorRegistry()
+    server = DnsServer(client, env, domain=flags.cluster_domain, ttl_s=flags.ttl, forwarder=Forwarder(upstream, env), registry=registry)
+    ready = asyncio.Event()
+    checks = {"kubernetes": lambda: None if ready.is_set() else "the caches are not filled yet"}
+    loop = asyncio.get_running_loop()
+    tcp = TcpServer(server)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(client.close)
+        for port, handler in (
+            (flags.health_port, health_handler(None, {"ping": lambda: None})),
+            (flags.ready_port, _ready_handler(checks)),
+            (flags.metrics_port, health_handler(registry, {})),
+        ):
+            if port:
+                endpoint = await serve(handler, host=flags.bind_address, port=port)
+                stack.push_async_callback(endpoint.close, 1.0)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(server.informers.run(), name="informers")
+            await server.informers.wait_synced()
+            transport, _ = await loop.create_datagram_endpoint(lambda: UdpServer(server), local_addr=(flags.bind_address, flags.port))
+            stack.callback(transport.close)
+            listener = await asyncio.start_server(tcp.serve, flags.bind_address, flags.port)
+            stack.callback(listener.close)
+            ready.set()
+            log.info("answering for %s on port %d; other names are asked of %s", flags.cluster_domain, flags.port, upstream or "nobody")
+            await loop.create_future()
+
+
+def _ready_handler(checks: dict[str, Callable[[], str | None]]) -> Handler:
+    """CoreDNS's /ready, which kubelets probe."""
+
+    async def handle(request: Request) -> Response:
+        problem = next((p for check in checks.values() if (p := check()) is not None), None)
+        return Response(200, b"OK", "text/plain") if problem is None else Response(503, problem.encode(), "text/plain")
+
+    return handle

@@ -18,13 +18,17 @@ from typing import Any
 
 from k8sfromscratch.api.errors import ApiError
 from k8sfromscratch.api.registry import NODES
-from k8sfromscratch.client import Client, Informers
+from k8sfromscratch.client import Client, Informers, KubeconfigError, client_from_kubeconfig
 from k8sfromscratch.client.transport import TransportError
 from k8sfromscratch.components.flannel.config import FlannelFlags
 from k8sfromscratch.core.network import overlay
 from k8sfromscratch.linux.command import CommandError, run
 from k8sfromscratch.linux.vxlan import VxlanDevice
 from k8sfromscratch.process.clock import Env
+from k8sfromscratch.process.health import health_handler
+from k8sfromscratch.process.server import serve
+from k8sfromscratch.process.service import StartError
+from k8sfromscratch.process.tls import TlsError
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +129,13 @@ class Flannel:
 
     def _write_configuration(self, subnet: str, mtu: int) -> None:
         network = ipaddress.IPv4Network(subnet)
-        environment = f"FLANNEL_NETWORK={self._flags.cluster_cidr}\nFLANNEL_SUBNET={network[1]}/{network.prefixlen}\nFLANNEL_MTU={mtu}\nFLANNEL_IPMASQ={str(self._flags.ip_masq).lower()}\n"
+        settings = {
+            "FLANNEL_NETWORK": self._flags.cluster_cidr,
+            "FLANNEL_SUBNET": f"{network[1]}/{network.prefixlen}",
+            "FLANNEL_MTU": str(mtu),
+            "FLANNEL_IPMASQ": str(self._flags.ip_masq).lower(),
+        }
+        environment = "".join(f"{name}={value}\n" for name, value in settings.items())
         _write_if_changed(Path(self._flags.subnet_file), environment)
         conflist = json.dumps(overlay.cni_config(subnet, mtu, self._flags.cluster_cidr), indent=2) + "\n"
         _write_if_changed(Path(self._flags.cni_conf_file), conflist)
@@ -153,3 +163,20 @@ def _write_if_changed(path: Path, text: str) -> None:
     draft.write_text(text)
     os.replace(draft, path)
     log.info("wrote %s", path)
+
+
+async def run(flags: FlannelFlags, env: Env) -> None:
+    """The process: the overlay, and an endpoint that says whether it stands."""
+    try:
+        client = client_from_kubeconfig(flags.kubeconfig_file, user_agent="flanneld")
+    except (KubeconfigError, TlsError) as error:
+        raise StartError(str(error)) from error
+    flannel = Flannel(client, env, flags)
+    checks = {"overlay": lambda: None if flannel.joined else "this node is not part of the overlay yet"}
+    server = await serve(health_handler(None, checks), host=flags.healthz_ip, port=flags.healthz_port) if flags.healthz_port else None
+    try:
+        await flannel.run()
+    finally:
+        if server is not None:
+            await server.close(1.0)
+        await client.close()

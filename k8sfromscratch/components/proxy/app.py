@@ -13,13 +13,17 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from k8sfromscratch.api.registry import ENDPOINT_SLICES, NODES, SERVICES
-from k8sfromscratch.client import Client, Informers
+from k8sfromscratch.client import Client, Informers, KubeconfigError, client_from_kubeconfig
 from k8sfromscratch.components.proxy.config import ProxyFlags
 from k8sfromscratch.core.network.nft_table import Table, create, update
 from k8sfromscratch.core.network.proxy_rules import ProxySettings, rules, stale_udp
 from k8sfromscratch.core.network.services import ServicePort, service_ports
 from k8sfromscratch.linux.command import CommandError, run
 from k8sfromscratch.process.clock import Env
+from k8sfromscratch.process.health import health_handler
+from k8sfromscratch.process.server import serve
+from k8sfromscratch.process.service import StartError
+from k8sfromscratch.process.tls import TlsError
 
 log = logging.getLogger(__name__)
 
@@ -103,3 +107,28 @@ class Proxy:
         node: dict[str, Any] = self._nodes.store.get(self._flags.hostname_override) or {}
         addresses = (node.get("status") or {}).get("addresses") or ()
         return tuple(sorted(a["address"] for a in addresses if a.get("type") == "InternalIP" and ":" not in a["address"]))
+
+
+async def run(flags: ProxyFlags, env: Env) -> None:
+    """The process: the rules, and its two endpoints."""
+    try:
+        client = client_from_kubeconfig(flags.kubeconfig, user_agent="kube-proxy")
+    except (KubeconfigError, TlsError) as error:
+        raise StartError(str(error)) from error
+    registry = CollectorRegistry()
+    proxy = Proxy(client, env, flags, ProxyMetrics(registry))
+    checks = {"rules": lambda: None if proxy.in_step else "the rules are not in step with the cluster's services"}
+    servers = []
+    try:
+        for address, handler in (
+            (flags.healthz_bind_address, health_handler(None, checks)),
+            (flags.metrics_bind_address, health_handler(registry, checks)),
+        ):
+            if address:
+                host, _, port = address.rpartition(":")
+                servers.append(await serve(handler, host=host, port=int(port)))
+        await proxy.run()
+    finally:
+        for server in servers:
+            await server.close(1.0)
+        await client.close()
