@@ -18,7 +18,7 @@ class CommandError(Exception):
     """A program that is not there, took too long, or failed; the message names it and says what it printed."""
 
 
-async def run(*argv: str, stdin: bytes = b"", timeout_s: float = 30.0, check: bool = True) -> Result:
+async def run_command(*argv: str, stdin: bytes = b"", timeout_s: float = 30.0, check: bool = True) -> Result:
     """Raises CommandError; with `check=False` not for a non-zero exit code."""
     try:
         process = await asyncio.create_subprocess_exec(*argv, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)

@@ -22,7 +22,7 @@ from k8sfromscratch.client import Client, Informers, KubeconfigError, client_fro
 from k8sfromscratch.client.transport import TransportError
 from k8sfromscratch.components.flannel.config import FlannelFlags
 from k8sfromscratch.core.network import overlay
-from k8sfromscratch.linux.command import CommandError, run
+from k8sfromscratch.linux.command import CommandError, run_command
 from k8sfromscratch.linux.vxlan import VxlanDevice
 from k8sfromscratch.process.clock import Env
 from k8sfromscratch.process.health import health_handler
@@ -119,13 +119,13 @@ class Flannel:
     async def _pass_rules(self) -> None:
         cidr = self._flags.cluster_cidr
         if self._flags.ip_masq:
-            there = await run("nft", "list", "table", "ip", MASQUERADE_TABLE, check=False)
+            there = await run_command("nft", "list", "table", "ip", MASQUERADE_TABLE, check=False)
             if there.code != 0 or cidr not in there.stdout.decode():
-                await run("nft", "-f", "-", stdin=overlay.masquerade_rules(cidr, MASQUERADE_TABLE).encode())
+                await run_command("nft", "-f", "-", stdin=overlay.masquerade_rules(cidr, MASQUERADE_TABLE).encode())
         if self._flags.iptables_forward_rules:
             for test, change in overlay.forward_commands(cidr):
-                if (await run("iptables", "-w", *test, check=False)).code != 0:
-                    await run("iptables", "-w", *change)
+                if (await run_command("iptables", "-w", *test, check=False)).code != 0:
+                    await run_command("iptables", "-w", *change)
 
     def _write_configuration(self, subnet: str, mtu: int) -> None:
         network = ipaddress.IPv4Network(subnet)

@@ -18,7 +18,7 @@ from k8sfromscratch.components.proxy.config import ProxyFlags
 from k8sfromscratch.core.network.nft_table import Table, create, update
 from k8sfromscratch.core.network.proxy_rules import ProxySettings, rules, stale_udp
 from k8sfromscratch.core.network.services import ServicePort, service_ports
-from k8sfromscratch.linux.command import CommandError, run
+from k8sfromscratch.linux.command import CommandError, run_command
 from k8sfromscratch.process.clock import Env
 from k8sfromscratch.process.health import health_handler
 from k8sfromscratch.process.server import serve
@@ -80,16 +80,16 @@ class Proxy:
     async def _sync(self) -> None:
         ports = service_ports(self._services.store.list(), self._slices.store.list(), self._flags.hostname_override)
         table = rules(ports, ProxySettings(self._flags.cluster_cidr, self._node_ips(), self._flags.masquerade_all, self._flags.iptables_masquerade_bit))
-        if self._written is not None and (await run("nft", "list", "chain", "ip", table.name, "services", check=False)).code != 0:
+        if self._written is not None and (await run_command("nft", "list", "chain", "ip", table.name, "services", check=False)).code != 0:
             log.warning("the table %s was removed by someone; writing it anew", table.name)
             self._written = None
         if self._written is None:
             self._metrics.full.inc()
-            await run("nft", "-f", "-", stdin=create(table).encode())
+            await run_command("nft", "-f", "-", stdin=create(table).encode())
         else:
             transaction = update(self._written, table)
             if transaction:
-                await run("nft", "-f", "-", stdin=transaction.encode())
+                await run_command("nft", "-f", "-", stdin=transaction.encode())
         stale = stale_udp(self._ports, ports)
         self._written, self._ports = table, ports
         self._metrics.services.set(len(ports))
@@ -99,7 +99,7 @@ class Proxy:
     async def _forget_flow(self, address: str, node_port: int, endpoint: str, protocol: str) -> None:
         """conntrack exits with 1 when there was nothing to delete, which is what we want as well."""
         where = ["--orig-dst", address] if address else ["--orig-port-dst", str(node_port)]
-        await run("conntrack", "-D", "-p", protocol, *where, "--dst-nat", endpoint, check=False)
+        await run_command("conntrack", "-D", "-p", protocol, *where, "--dst-nat", endpoint, check=False)
 
     def _node_ips(self) -> tuple[str, ...]:
         if self._flags.nodeport_addresses:
