@@ -77,7 +77,7 @@ def format_quantity(amount: Decimal | int, form: Form = "DecimalSI") -> str:
         return "0"
     if form == "BinarySI" and abs(exact) >= 1024 and exact == exact.to_integral_value():
         return _binary(int(exact))
-    _, digits, exponent = exact.normalize(_EXACT).as_tuple()
+    _, _digits, exponent = exact.normalize(_EXACT).as_tuple()
     power = int(exponent)
     step = power - power % 3
     mantissa = int(exact.scaleb(-step, _EXACT))
