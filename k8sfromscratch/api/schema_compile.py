@@ -149,7 +149,7 @@ class _Compiler:
     def _field(self, node: SchemaNode, required: bool) -> core_schema.TypedDictField:
         made = self.schema(node)
         if self._structural and "default" in node.raw:
-            return core_schema.typed_dict_field(core_schema.with_default_schema(made, default=node.raw["default"]), required=False)
+            return core_schema.typed_dict_field(core_schema.with_default_schema(made, default=node.raw["default"], validate_default=True), required=False)
         return core_schema.typed_dict_field(made, required=required)
 
     def _string(self, node: SchemaNode) -> CoreSchema:
