@@ -72,7 +72,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             # The loop runs timers up to now + its clock's resolution; a hair more makes sure that rounding never leaves the next one behind.
             self._virtual_now += timeout + 1e-9
 
-    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]
         raise RuntimeError(f"a thread was asked for ({func!r}): on virtual time nothing may wait for the outside")
 
     async def create_connection(self, *args: Any, **kwargs: Any) -> Any:
