@@ -133,6 +133,10 @@ class ResourceCache:
         index = bisect_left(self._log, revision + 1, key=lambda event: event.entry.revision)
         return Cursor(self._log_base + index, self._epoch)
 
+    def cursor_now(self) -> "Cursor":
+        """Where the events that are yet to come will begin."""
+        return Cursor(self._log_base + len(self._log), self._epoch)
+
     def read(self, cursor: "Cursor") -> Sequence[CacheEvent]:
         """The events at the cursor and later, which moves behind them.  Raises WindowPassed when it was too slow."""
         index = cursor.position - self._log_base

@@ -31,6 +31,8 @@ class Attributes:
     subresource: str = ""
     name: str = ""
     path: str = ""
+    field_selector: str = ""
+    """Of a list or a watch, as it was sent: kubelets may list the pods that it binds to their node, and no others."""
 
     @property
     def is_resource(self) -> bool:
