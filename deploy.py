@@ -3,11 +3,18 @@
 Every operation is a barrier: all hosts finish it before any begins the next, so a role may rely on what earlier roles did on other hosts.
 """
 
+from pyinfra.context import host
+
 from k8sfromscratch.lab import artifacts
 from roles.base import base
+from roles.control_plane import control_plane
+from roles.etcd import etcd
+from roles.node import node
+from roles.pki import pki
 from roles.runtime import runtime
 
 _made = artifacts.ensure()
+_wheel = f"{_made.wheels.dependencies_hash} {_made.wheels.project_hash}"
 
 base(
     dependencies=_made.wheels.dependencies,
@@ -15,4 +22,10 @@ base(
     project=_made.wheels.project,
     project_hash=_made.wheels.project_hash,
 )
+pki()
+if "masters" in host.groups:
+    etcd(wheel=_wheel)
 runtime(images=_made.images)
+if "masters" in host.groups:
+    control_plane(wheel=_wheel)
+node(wheel=_wheel)

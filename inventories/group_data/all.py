@@ -1,5 +1,6 @@
 """What the roles read of the cluster, for every inventory in this folder: the defaults of `ClusterSpec` with the lab's file and LAB_* on top."""
 
+from k8sfromscratch.lab.record import LAB_DIR
 from k8sfromscratch.lab.spec import load_spec
 
 _spec = load_spec()
@@ -12,3 +13,6 @@ node_port_range = _spec.node_port_range
 api_address = str(_spec.api_address)
 api_service_address = str(_spec.api_service_address)
 dns_address = str(_spec.dns_address)
+pki_directory = str(LAB_DIR / "pki")
+admin_kubeconfig = str(LAB_DIR / "admin.kubeconfig")
+node_monitor_grace_period_s = 40.0

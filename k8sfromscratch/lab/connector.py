@@ -40,7 +40,8 @@ class LabConnector(SSHConnector):
                 "ssh_known_hosts_file": str(keys.KNOWN_HOSTS),
                 "ssh_strict_host_key_checking": "yes",
                 "ssh_look_for_keys": False,
-                "lab_machine": machine.name,
+                "node_name": machine.name,
+                "node_address": str(machine.address),
             }
             yield f"@lab/{machine.name}", data, []
 
@@ -49,7 +50,7 @@ class LabConnector(SSHConnector):
             spec = load_spec()
             if spec not in _providers:
                 _providers[spec] = provider_for(spec)
-            if _providers[spec].ensure(spec.machine(self.host.data.lab_machine)):
+            if _providers[spec].ensure(spec.machine(self.host.data.node_name)):
                 logger.info(f"{self.host.print_prefix}machine started")
         except LabError as error:
             raise ConnectError(str(error)) from error

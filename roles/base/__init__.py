@@ -8,8 +8,10 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pyinfra import host
-from pyinfra.api import FileUploadCommand, deploy, operation
+from pyinfra.api.command import FileUploadCommand
+from pyinfra.api.deploy import deploy
+from pyinfra.api.operation import operation
+from pyinfra.context import host
 
 from roles.lib.facts import MissingModules, MissingPackages, MissingUsers, Texts
 from roles.lib.files import File, files

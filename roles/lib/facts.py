@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pyinfra.api import FactBase
+from pyinfra.api.facts import FactBase
 
 
 @dataclass(frozen=True)
@@ -84,18 +84,6 @@ class MissingModules(FactBase[list[str]]):
 
     def process(self, output: list[str]) -> list[str]:
         return output
-
-
-class CgroupVersion(FactBase[int]):
-    """2 where the unified hierarchy has the resource controllers, 1 on v1 and hybrid machines."""
-
-    default = int
-
-    def command(self) -> str:
-        return "[ -f /sys/fs/cgroup/cgroup.controllers ] && echo 2 || echo 1"
-
-    def process(self, output: list[str]) -> int:
-        return int(output[0])
 
 
 @dataclass(frozen=True)

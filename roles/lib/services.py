@@ -8,11 +8,13 @@ is finished by the next, a service that nobody changed is left alone, and there 
 
 import hashlib
 import io
+import shlex
 from collections.abc import Generator, Sequence
 from typing import Any
 
-from pyinfra import host
-from pyinfra.api import FileUploadCommand, operation
+from pyinfra.api.command import FileUploadCommand
+from pyinfra.api.operation import operation
+from pyinfra.context import host
 
 from roles.lib.facts import Answers, Files, Units
 from roles.lib.files import File, render
@@ -65,5 +67,11 @@ def healthy(unit: str, check: str, timeout_s: int = 60) -> Generator[str, None, 
     """Waits until `check` (a shell command on the machine) succeeds; if it does not in time, fails with the unit's last log lines."""
     if host.get_fact(Answers, check=check):
         return
-    wait = f"timeout {timeout_s} sh -c 'until ( {check} ) >/dev/null 2>&1; do sleep 0.2; done'"
+    wait = f"timeout {timeout_s} sh -c {shlex.quote(f'until ( {check} ) >/dev/null 2>&1; do sleep 0.2; done')}"
     yield f"{wait} || {{ echo '{unit} is not healthy after {timeout_s} s; its log ends:'; journalctl --no-pager --lines 40 --unit {unit}; exit 1; }}"
+
+
+def health_check(url: str, *, ca: str = "") -> str:
+    """A shell command that succeeds when the URL answers 200.  Python is the client that every machine has."""
+    context = f", context=ssl.create_default_context(cafile={ca!r})" if ca else ""
+    return "python3 -c " + shlex.quote(f"import ssl, urllib.request as r; r.urlopen({url!r}, timeout=2{context})")

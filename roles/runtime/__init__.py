@@ -5,11 +5,13 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from pyinfra import host
-from pyinfra.api import FileUploadCommand, deploy, operation
+from pyinfra.api.command import FileUploadCommand
+from pyinfra.api.deploy import deploy
+from pyinfra.api.operation import operation
+from pyinfra.context import host
 
 from roles.base import packages
-from roles.lib.facts import CgroupVersion, ContainerdImages
+from roles.lib.facts import ContainerdImages
 from roles.lib.files import File, files, render
 from roles.lib.services import healthy, services, unit
 
@@ -28,15 +30,10 @@ class Image(Protocol):
     def digest(self) -> str: ...
 
 
-def cgroup_driver() -> str:
-    """systemd manages the controllers on v2; on v1 and hybrid machines (containers among them) it may not have them."""
-    return "systemd" if host.get_fact(CgroupVersion) == 2 else "cgroupfs"
-
-
 @deploy("Runtime")
 def runtime(images: Sequence[Image]) -> None:
     packages(name="containerd's packages", wanted=PACKAGES)
-    config = File("/etc/containerd/config.toml", render("containerd/config.toml.j2", pause_image=PAUSE_IMAGE, cgroup_driver=cgroup_driver()))
+    config = File("/etc/containerd/config.toml", render("containerd/config.toml.j2", pause_image=PAUSE_IMAGE))
     files(name="containerd's configuration", wanted=[config])
     services(name="containerd", units={"containerd.service": unit("containerd.service.j2", reads=[config])})
     healthy(name="containerd answers", unit="containerd.service", check="ctr version")

@@ -1,0 +1,145 @@
+"""The cluster's certificates: made on the control host, checked at each deploy, and spread to the machines that need them.
+
+`wanted` lists them; `python -m k8sfromscratch.components.pki` makes what is missing or about to expire in the directory `pki_directory`
+of the inventory's data, and leaves the rest byte for byte, so that machines see a change only when there is one.  The authorities'
+keys never leave the control host.  Other roles take their certificates from `certificate` and `kubeconfig`.
+"""
+
+import base64
+import json
+import subprocess
+import sys
+import threading
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pyinfra.api.deploy import deploy
+from pyinfra.context import host
+
+from roles.lib.cluster import Node, masters, nodes
+from roles.lib.files import File, files, render
+
+REMOTE = "/etc/kubernetes/pki"
+_LOCK = threading.Lock()
+
+
+@deploy("PKI")
+def pki() -> None:
+    files(name="The cluster's authority", wanted=[authority()])
+    admin = Path(host.data.admin_kubeconfig)
+    text = kubeconfig("admin", user="kubernetes-admin", at="").content
+    if not admin.exists() or admin.read_text() != text:
+        admin.parent.mkdir(parents=True, exist_ok=True)
+        admin.touch(mode=0o600)
+        admin.write_text(text)
+
+
+def authority() -> File:
+    """What every client checks the apiserver's certificate with."""
+    return File(f"{REMOTE}/ca.crt", _text("ca.crt"))
+
+
+def certificate(name: str, at: str, owner: str, *, authority: str | None = None) -> list[File]:
+    """The certificate and key of that name for the machine: `AT.crt` and `AT.key` below /etc/kubernetes/pki, the key for its owner only."""
+    found = [
+        File(f"{REMOTE}/{at}.crt", _text(f"{name}.crt")),
+        File(f"{REMOTE}/{at}.key", _text(f"{name}.key"), mode="600", owner=owner, group=owner),
+    ]
+    return found if authority is None else [File(f"{REMOTE}/{authority}.crt", _text(f"{authority}.crt")), *found]
+
+
+def service_account_keys(owner: str) -> list[File]:
+    return [
+        File(f"{REMOTE}/sa.pub", _text("sa.pub")),
+        File(f"{REMOTE}/sa.key", _text("sa.key"), mode="600", owner=owner, group=owner),
+    ]
+
+
+def kubeconfig(name: str, *, user: str, at: str, owner: str = "root") -> File:
+    """The kubeconfig of the client certificate of that name."""
+
+    def encoded(file: str) -> str:
+        return base64.b64encode(_text(file).encode()).decode()
+
+    text = render(
+        "kubeconfig.j2",
+        cluster=host.data.cluster_name,
+        server=f"https://{host.data.api_address}:6443",
+        ca=encoded("ca.crt"),
+        user=user,
+        certificate=encoded(f"{name}.crt"),
+        key=encoded(f"{name}.key"),
+    )
+    return File(at, text, mode="600", owner=owner, group=owner)
+
+
+def wanted() -> dict[str, Any]:
+    """All authorities, certificates and keys of the cluster, as the pki component reads them."""
+    certificates: list[dict[str, Any]] = [
+        _client("admin", "kubernetes-admin", "system:masters"),
+        _client("controller-manager", "system:kube-controller-manager"),
+        _client("scheduler", "system:kube-scheduler"),
+        _client("kube-proxy", "system:kube-proxy"),
+        _client("flannel", "system:flannel"),
+        _client("apiserver-kubelet-client", "kube-apiserver-kubelet-client", "system:masters"),
+        _client("apiserver-etcd-client", "kube-apiserver-etcd-client", authority="etcd/ca"),
+        _client("front-proxy-client", "front-proxy-client", authority="front-proxy-ca"),
+    ]
+    for master in masters():
+        for kind in ("server", "peer"):
+            certificates.append(_server(f"etcd/{kind}-{master.name}", master, common_name=master.name, authority="etcd/ca", usages=["server", "client"]))
+        domain = host.data.cluster_domain
+        certificates.append(
+            _server(
+                f"apiserver-{master.name}",
+                master,
+                common_name="kube-apiserver",
+                dns_names=["kubernetes", "kubernetes.default", "kubernetes.default.svc", f"kubernetes.default.svc.{domain}"],
+                ip_addresses=[host.data.api_service_address, host.data.api_address],
+            )
+        )
+    for node in nodes():
+        certificates.append(_client(f"kubelet-{node.name}", f"system:node:{node.name}", "system:nodes"))
+        certificates.append(_server(f"kubelet-server-{node.name}", node, common_name=f"system:node:{node.name}"))
+    return {
+        "authorities": [
+            {"name": "ca", "common_name": "kubernetes-ca"},
+            {"name": "etcd/ca", "common_name": "etcd-ca"},
+            {"name": "front-proxy-ca", "common_name": "front-proxy-ca"},
+        ],
+        "certificates": certificates,
+        "key_pairs": [{"name": "sa", "algorithm": "rsa"}],
+    }
+
+
+def _client(name: str, user: str, *groups: str, authority: str = "ca") -> dict[str, Any]:
+    return {"name": name, "authority": authority, "common_name": user, "organizations": list(groups), "usages": ["client"]}
+
+
+def _server(name: str, node: Node, *, common_name: str, authority: str = "ca", **more: Any) -> dict[str, Any]:
+    names = ["localhost", node.name, *more.pop("dns_names", [])]
+    addresses = sorted({"127.0.0.1", node.address, *more.pop("ip_addresses", [])})
+    return {"name": name, "authority": authority, "common_name": common_name, "dns_names": names, "ip_addresses": addresses, "usages": ["server"], **more}
+
+
+def _text(file: str) -> str:
+    with _LOCK:
+        directory = _ensured(host.data.pki_directory, json.dumps(wanted(), indent=1))
+    return (directory / file).read_text()
+
+
+@cache
+def _ensured(directory: str, spec: str) -> Path:
+    """Once a run, for all hosts: they share the process and the inventory."""
+    place = Path(directory)
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "spec.json").write_text(spec)
+    command = [sys.executable, "-m", "k8sfromscratch.components.pki", "ensure", f"--dir={place}", f"--spec={place / 'spec.json'}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"certificates could not be made: {done.stderr.strip()}")
+    return place
+
+
+__all__ = ["authority", "certificate", "kubeconfig", "pki", "service_account_keys", "wanted"]
