@@ -57,9 +57,7 @@ class PodMachine:
     def plan(self) -> Plan:
         if (self.gone or self.pod["metadata"].get("deletionTimestamp")) and self.ending_since is None:
             self.ending_since = self.now
-        situation = Situation(
-            self.runtime, self.health, dict(self.stopping), frozenset(self.stopped), ending_since=self.ending_since, gone=self.gone
-        )
+        situation = Situation(self.runtime, self.health, dict(self.stopping), frozenset(self.stopped), ending_since=self.ending_since, gone=self.gone)
         return plan(self.pod, situation, self.backoff, self.now)
 
     def settle(self) -> list[str]:
@@ -99,9 +97,7 @@ class PodMachine:
     def lose_sandbox(self) -> None:
         """As after a reboot: nothing of it runs."""
         dead = tuple(replace(s, ready=False) for s in self.runtime.sandboxes)
-        ended = tuple(
-            replace(c, state=ContainerState.EXITED, exit_code=255, finished_at=self.now) if c.alive else c for c in self.runtime.containers
-        )
+        ended = tuple(replace(c, state=ContainerState.EXITED, exit_code=255, finished_at=self.now) if c.alive else c for c in self.runtime.containers)
         self.runtime = PodRuntime(dead, ended)
 
     def running(self) -> list[str]:

@@ -1,3 +1,5 @@
+"""`python -m k8sfromscratch.components.kubelet`."""
+
 import sys
 
 from k8sfromscratch.components.kubelet.app import run
