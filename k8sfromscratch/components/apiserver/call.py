@@ -3,11 +3,14 @@
 from dataclasses import dataclass, field
 
 from k8sfromscratch.api.errors import BadRequest
+from k8sfromscratch.api.schema import FieldValidation
 from k8sfromscratch.components.apiserver.catalog import Served
 from k8sfromscratch.components.apiserver.negotiation import Output
 from k8sfromscratch.components.apiserver.request_info import RequestInfo
 from k8sfromscratch.core.authz.types import UserInfo
 from k8sfromscratch.process.http import Request
+
+_FIELD_VALIDATIONS: dict[str, FieldValidation] = {"Strict": "Strict", "Warn": "Warn", "Ignore": "Ignore"}
 
 
 @dataclass(slots=True)
@@ -38,12 +41,11 @@ class Call:
         return bool(values)
 
     @property
-    def field_validation(self) -> str:
-        """Strict, Warn (the default) or Ignore."""
+    def field_validation(self) -> FieldValidation:
         value = self.request.arg("fieldValidation") or "Warn"
-        if value not in ("Strict", "Warn", "Ignore"):
+        if value not in _FIELD_VALIDATIONS:
             raise BadRequest(f'fieldValidation: Unsupported value: "{value}": supported values: "Ignore", "Strict", "Warn"')
-        return value
+        return _FIELD_VALIDATIONS[value]
 
     @property
     def field_manager(self) -> str:

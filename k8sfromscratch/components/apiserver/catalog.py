@@ -4,13 +4,16 @@ Several served versions can share one store (autoscaling v1 and v2): a `Served` 
 `directory` are those of the stored form, and `conversion` goes between the two.
 """
 
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from k8sfromscratch.api.errors import NotFound
 from k8sfromscratch.api.resource import Resource
 from k8sfromscratch.components.apiserver import field_labels, keys
-from k8sfromscratch.components.apiserver.cache import ResourceCache
+from k8sfromscratch.components.apiserver.cache import Cursor, ResourceCache, WindowPassed
+from k8sfromscratch.components.apiserver.entries import Object
+from k8sfromscratch.core.authz.view import Delta
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,8 @@ STORED_AS: Mapping[tuple[str, str], tuple[str, str]] = {
 class Catalog:
     def __init__(self, resources: Iterable[Resource]) -> None:
         self.caches: dict[str, ResourceCache] = {}
+        self.changes = 0
+        """Counts added resources, so that documents made from them can be kept as long as it stays."""
         self._served: dict[tuple[str, str, str], Served] = {}
         by_gvr = {(r.group, r.version, r.plural): r for r in resources}
         for resource in by_gvr.values():
@@ -50,6 +55,7 @@ class Catalog:
         directory = keys.directory(stored, built_in=built_in)
         cache = self.caches.setdefault(directory, ResourceCache(field_labels.fields_of(stored.group_resource)))
         self._served[(resource.group, resource.version, resource.plural)] = Served(resource, stored, directory, cache)
+        self.changes += 1
 
     def find(self, group: str, version: str, plural: str) -> Served:
         """Raises NotFound as upstream words it for a path that names nothing."""
@@ -58,23 +64,38 @@ class Catalog:
             raise NotFound("the server could not find the requested resource")
         return served
 
+    def knows(self, group: str, version: str, plural: str) -> bool:
+        return (group, version, plural) in self._served
+
     def of(self, resource: Resource) -> Served:
         return self.find(resource.group, resource.version, resource.plural)
 
-    def __iter__(self) -> Iterable[Served]:
+    def __iter__(self) -> Iterator[Served]:
         return iter(self._served.values())
 
 
 class CacheView:
-    """`core.admission.types.View` over the caches."""
+    """`core.admission.types.View` and `core.authz.view.CachedView` over the caches."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
 
-    def get(self, resource: Resource, name: str, namespace: str | None = None) -> dict | None:
+    def get(self, resource: Resource, name: str, namespace: str | None = None) -> Object | None:
         served = self._catalog.of(resource)
         entry = served.cache.get(served.key(name, namespace or ""))
         return None if entry is None else entry.shared()
 
-    def list(self, resource: Resource, namespace: str | None = None) -> list[dict]:
+    def list(self, resource: Resource, namespace: str | None = None) -> list[Object]:
         return [entry.shared() for entry in self._catalog.of(resource).cache.entries(namespace)]
+
+    def changes(self, resource: Resource) -> int:
+        return self._catalog.of(resource).cache.changes
+
+    def delta(self, resource: Resource, mark: object | None) -> Delta:
+        cache = self._catalog.of(resource).cache
+        if isinstance(mark, Cursor):
+            cursor = Cursor(mark.position, mark.epoch)
+            with contextlib.suppress(WindowPassed):
+                events = cache.read(cursor)
+                return Delta(cursor, False, [(event.entry.key, None if event.type == "DELETED" else event.entry.decode()) for event in events])
+        return Delta(cache.cursor_now(), True, [(entry.key, entry.decode()) for entry in cache.entries()])

@@ -64,7 +64,8 @@ class Deletes:
                 why = f"Precondition failed: UID in precondition: {options.uid}, UID in object meta: {metadata['uid']}"
                 raise errors.conflict(resource.plural, name, resource.group, why)
             if options.resource_version and options.resource_version != metadata["resourceVersion"]:
-                why = f"Precondition failed: ResourceVersion in precondition: {options.resource_version}, ResourceVersion in object meta: {metadata['resourceVersion']}"
+                have, wanted = metadata["resourceVersion"], options.resource_version
+                why = f"Precondition failed: ResourceVersion in precondition: {wanted}, ResourceVersion in object meta: {have}"
                 raise errors.conflict(resource.plural, name, resource.group, why)
             self._chain.validate(AdmissionRequest("DELETE", served.stored, "", namespace, name, call.user, None, old, call.dry_run), self._view)
             if deletion.plan(served.stored, old, options, self._env.clock.now()):
@@ -94,7 +95,11 @@ class Deletes:
 
 def parse_options(request: Request) -> DeleteOptions:
     """From the body (metav1.DeleteOptions) or, as old clients do, the query."""
-    body: Any = decode_body(request) if request.body else {}
+    return options_from(decode_body(request) if request.body else {}, request)
+
+
+def options_from(body: Any, request: Request) -> DeleteOptions:
+    """Raises BadRequest."""
     if not isinstance(body, dict):
         raise errors.BadRequest("the body of a DELETE must be a DeleteOptions object")
     kind = body.get("kind")

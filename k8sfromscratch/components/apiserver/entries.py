@@ -56,7 +56,8 @@ class Entry:
 
     def decode(self) -> Object:
         """A new dict, the caller's own."""
-        return orjson.loads(self.raw)
+        obj: Object = orjson.loads(self.raw)
+        return obj
 
     def shared(self) -> Object:
         """The one decoded copy of this entry, kept as long as the entry is: for those who only read (admission, authorization)."""

@@ -36,6 +36,8 @@ class Feed:
     def __init__(self, storage: Storage, caches: Mapping[str, ResourceCache]) -> None:
         """`caches` by directory."""
         self.revision = 0
+        self.connected = False
+        """Whether the store's watch is open: what /readyz reports."""
         self._storage = storage
         self._caches = caches
         self._synced = asyncio.Event()
@@ -134,6 +136,7 @@ class Feed:
             except Compacted as error:
                 log.warning("watch cache fell behind the store's compaction, reading everything again: %s", error)
             except StorageError as error:
+                self.connected = False
                 log.warning("store not readable, trying again: %s", error)
                 await asyncio.sleep(_RETRY_S)
 
@@ -153,6 +156,7 @@ class Feed:
         for directory, cache in self._caches.items():
             cache.replace(found.get(directory, ()), revision)
         self._advance(revision)
+        self.connected = True
         self._synced.set()
 
     async def _follow(self) -> None:
@@ -161,10 +165,12 @@ class Feed:
             try:
                 batches = self._storage.watch(keys.ROOT, prefix_end(keys.ROOT), start_revision=self.revision + 1)
                 async for batch in batches:
+                    self.connected = True
                     self._apply(batch)
             except Compacted:
                 raise
             except StorageError as error:
+                self.connected = False
                 log.warning("watch on the store broke at revision %d, taking it up again: %s", self.revision, error)
                 await asyncio.sleep(_RETRY_S)
 

@@ -98,6 +98,10 @@ def media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
+def is_json(request: Request) -> bool:
+    return media_type(request) in ("", JSON)
+
+
 def decode_body(request: Request) -> Any:
     """The body as JSON values.  Raises UnsupportedMediaType, BadRequest, RequestEntityTooLarge."""
     kind = media_type(request)

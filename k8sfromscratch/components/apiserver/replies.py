@@ -21,7 +21,7 @@ def raw(body: bytes, output: Output, status: int = 200) -> Response:
     return Response(status, body)
 
 
-def of(obj: Object, output: Output = Output(), status: int = 200) -> Response:  # noqa: B008 (frozen)
+def of(obj: Object, output: Output = Output(), status: int = 200) -> Response:
     return raw(orjson.dumps(obj), output, status)
 
 

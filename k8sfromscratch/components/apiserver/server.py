@@ -1,15 +1,16 @@
 """The apiserver as a value that answers requests: filters, then routes, then verbs.
 
-    request ──> panic guard ──> request info ──> in-flight limit ──> authentication ──> authorization ──> route ──> verb ──> response
+    request ─► panic guard ─► request info ─► authentication ─► in-flight limit ─► authorization ─► route ─► verb ─► response
 
 `handle` is all of it; what carries the bytes (aiohttp with TLS, or a direct call in one process) is elsewhere.  Nothing here
 reads a clock, a file or a random source by itself, so that a whole cluster can run on a virtual-time loop.
 """
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from k8sfromscratch.api import errors
 from k8sfromscratch.api.registry import RESOURCES
@@ -18,127 +19,188 @@ from k8sfromscratch.components.apiserver.allocation import Allocations
 from k8sfromscratch.components.apiserver.call import Call
 from k8sfromscratch.components.apiserver.catalog import CacheView, Catalog
 from k8sfromscratch.components.apiserver.deletes import Deletes
+from k8sfromscratch.components.apiserver.discovery import Discovery
 from k8sfromscratch.components.apiserver.feed import Feed
+from k8sfromscratch.components.apiserver.inflight import InFlight, is_long_running
 from k8sfromscratch.components.apiserver.intake import Intake
+from k8sfromscratch.components.apiserver.metrics import Metrics
+from k8sfromscratch.components.apiserver.paths import Paths
 from k8sfromscratch.components.apiserver.reads import Reads
 from k8sfromscratch.components.apiserver.request_info import RequestInfo
+from k8sfromscratch.components.apiserver.routes import Route, Routes, Verb
 from k8sfromscratch.components.apiserver.store import Store
+from k8sfromscratch.components.apiserver.subresources import Subresources
 from k8sfromscratch.components.apiserver.transforms import Transformer
 from k8sfromscratch.components.apiserver.watches import Watches
 from k8sfromscratch.components.apiserver.writes import Writes
 from k8sfromscratch.core.admission.chain import Chain
-from k8sfromscratch.core.authz.types import LOOPBACK, Attributes, Decision, UserInfo
+from k8sfromscratch.core.admission.types import View
+from k8sfromscratch.core.authz.types import Attributes, Decision, UserInfo
 from k8sfromscratch.process.clock import Env
 from k8sfromscratch.process.http import Request, Response, Upgrade
 from k8sfromscratch.storage.interface import Storage
 
 log = logging.getLogger(__name__)
 
+# Upstream's --request-timeout: whatever takes longer hangs.
+_REQUEST_TIMEOUT_S = 60.0
+
 
 class Authenticator(Protocol):
-    async def authenticate(self, request: Request) -> UserInfo: ...
+    async def authenticate(self, request: Request) -> UserInfo:
+        """Raises Unauthorized."""
+        ...
 
 
 class Authorizer(Protocol):
-    def authorize(self, a: Attributes, view: CacheView) -> Decision: ...
+    def authorize(self, a: Attributes, view: View) -> Decision: ...
+
+
+Hook = Callable[["ApiServer"], Awaitable[None]]
+PathHandler = Callable[[Request, UserInfo], Awaitable[Response]]
 
 
 @dataclass(slots=True)
 class ApiServerOptions:
-    """What an embedding process chooses.  Without an authenticator the caller must say who it is (`Request.direct_user`);
-    without an authorizer everyone may do everything."""
+    """What an embedding process chooses.
+
+    Without an authenticator only those are known who call in this process (`Request.direct_user`); without an authorizer
+    everyone who is known may do everything.  `routes` and `paths` add what other parts serve (token, access reviews, exec, JWKS);
+    `hooks` run once the caches are filled, in this order, and readiness waits for them.
+    """
 
     authenticator: Authenticator | None = None
     authorizer: Authorizer | None = None
     admission: Chain = field(default_factory=lambda: Chain(()))
+    routes: Callable[["ApiServer"], Mapping[Route, Verb]] = lambda server: {}
+    paths: Mapping[str, PathHandler] = field(default_factory=dict)
+    hooks: Sequence[tuple[str, Hook]] = ()
+    max_requests_inflight: int = 400
+    max_mutating_requests_inflight: int = 200
 
 
 class ApiServer:
     def __init__(self, storage: Storage, env: Env, options: ApiServerOptions | None = None) -> None:
         self.options = options or ApiServerOptions()
         self.env = env
+        self.storage = storage
         self.catalog = Catalog(RESOURCES)
         self.view = CacheView(self.catalog)
         self.feed = Feed(storage, self.catalog.caches)
         self.store = Store(storage)
+        self.metrics = Metrics()
+        self.hooks_pending = [name for name, _ in self.options.hooks]
         transformer = Transformer()
         allocations = Allocations()
         intake = Intake()
-        self._reads = Reads(storage, self.feed, transformer)
-        self._watches = Watches(self.feed, transformer, env.clock, env.rng)
-        self._writes = Writes(self.store, intake, self.options.admission, self.view, allocations, self._reads, env)
-        self._deletes = Deletes(self.store, self.feed, self.options.admission, self.view, allocations, self._reads, env)
-        self._verbs: dict[str, Callable[[Call], Awaitable[Response]]] = {
-            "get": self._reads.get,
-            "list": self._reads.list_objects,
-            "watch": self._watches.watch,
-            "create": self._create,
-            "update": self._update,
-            "delete": self._deletes.delete,
-            "deletecollection": self._deletes.delete_collection,
-        }
+        admission = self.options.admission
+        self.reads = Reads(storage, self.feed, transformer)
+        self.watches = Watches(self.feed, transformer, env.clock, env.rng)
+        self.writes = Writes(self.store, self.feed, intake, admission, self.view, allocations, self.reads, env)
+        self.deletes = Deletes(self.store, self.feed, admission, self.view, allocations, self.reads, env)
+        subresources = Subresources(self.catalog, self.store, self.feed, self.writes, self.deletes, self.view, env)
+        self._routes = Routes(self.reads, self.watches, self.writes, self.deletes, subresources, self.options.routes(self))
+        self._inflight = InFlight(self.options.max_requests_inflight, self.options.max_mutating_requests_inflight, self.metrics)
+        self._paths = Paths(self, Discovery(self.catalog))
+        self.stopping = False
+
+    # -- life
 
     async def start(self) -> None:
-        """Returns when the caches hold what the store holds."""
+        """Returns when the caches hold what the store holds and every hook has run."""
         await self.feed.start()
+        for name, hook in self.options.hooks:
+            await hook(self)
+            self.hooks_pending.remove(name)
 
     async def stop(self) -> None:
-        """Ends all watches; answers no more from the caches."""
-        self._watches.stopping = True
-        for cache in self.catalog.caches.values():
-            cache.wake()
+        """Says that it is not ready, ends all watches, then lets go of the store's watch."""
+        self.stopping = True
+        self.watches.stop(self.catalog.caches.values())
         await self.feed.stop()
 
-    async def handle(self, request: Request) -> Response | Upgrade:
-        try:
-            return await self._filtered(request)
-        except errors.ApiError as error:
-            return replies.failure(error)
-        except Exception:
-            log.exception("%s %s failed", request.method, request.path)
-            return replies.failure(errors.InternalError("an error on the server has prevented the request from succeeding"))
+    def publish_metrics(self) -> None:
+        """Sets the figures that are read off rather than counted."""
+        self._inflight.publish()
+        for served in self.catalog:
+            if served.resource is served.stored:
+                self.metrics.objects(served.resource.group_resource, len(served.cache))
 
-    async def _filtered(self, request: Request) -> Response | Upgrade:
+    # -- requests
+
+    async def handle(self, request: Request) -> Response | Upgrade:
+        started_s = self.env.clock.monotonic()
         info = request_info.parse(request)
+        known = not info.is_resource or self.catalog.knows(info.group, info.version, info.resource)
+        try:
+            response = await self._answer(request, info)
+        except errors.ApiError as error:
+            response = replies.failure(error)
+        except Exception:
+            # The client learns nothing of our insides; the log learns all.
+            log.exception("%s %s failed", request.method, request.path)
+            response = replies.failure(errors.InternalError("an error on the server has prevented the request from succeeding"))
+        if isinstance(response, Response):
+            duration_s = None if is_long_running(info) else self.env.clock.monotonic() - started_s
+            self.metrics.observe(info, known, response.status, duration_s)
+        return response
+
+    async def _answer(self, request: Request, info: RequestInfo) -> Response | Upgrade:
         user = await self._authenticate(request)
+        with self._inflight.slot(info, user):
+            if is_long_running(info):
+                return await self._authorized(request, info, user)
+            try:
+                async with asyncio.timeout(_REQUEST_TIMEOUT_S):
+                    return await self._authorized(request, info, user)
+            except TimeoutError as error:
+                raise errors.Timeout("request did not complete within the allotted timeout") from error
+
+    async def _authorized(self, request: Request, info: RequestInfo, user: UserInfo) -> Response | Upgrade:
         self._authorize(user, info)
         if not info.is_resource:
-            raise errors.NotFound("the server could not find the requested resource")
+            return replies.compressed(await self._paths.answer(request, user), request)
         served = self.catalog.find(info.group, info.version, info.resource)
+        if info.namespace and not served.resource.namespaced and info.resource != "namespaces":
+            raise errors.NotFound("the server could not find the requested resource")
         call = Call(request, info, user, served, negotiation.output(request))
-        verb = self._verbs.get(info.verb)
-        if verb is None or info.verb not in served.resource.verbs:
-            raise errors.MethodNotAllowed("the server does not allow this method on the requested resource")
-        response = await verb(call)
-        for warning in call.warnings:
-            response.headers["Warning"] = f'299 - "{warning}"'
+        response = await self._routes.find(call)(call)
+        if isinstance(response, Upgrade):
+            return response
+        if call.warnings:
+            response.headers["Warning"] = ", ".join(_warning(text) for text in call.warnings)
         return replies.compressed(response, request)
 
     async def _authenticate(self, request: Request) -> UserInfo:
+        if any(name.startswith("impersonate-") for name in request.headers):
+            raise errors.Forbidden("impersonation is not supported by this server")
         if isinstance(request.direct_user, UserInfo):
             return request.direct_user
         if self.options.authenticator is None:
-            return LOOPBACK
+            raise errors.Unauthorized("Unauthorized")
         return await self.options.authenticator.authenticate(request)
 
     def _authorize(self, user: UserInfo, info: RequestInfo) -> None:
+        """Raises Forbidden in upstream's words, which tools look for."""
         if self.options.authorizer is None:
             return
-        attributes = (
-            Attributes(user, info.verb, info.namespace, info.group, info.version, info.resource, info.subresource, info.name)
-            if info.is_resource
-            else Attributes(user, info.verb, path=info.path)
-        )
+        if info.is_resource:
+            attributes = Attributes(user, info.verb, info.namespace, info.group, info.version, info.resource, info.subresource, info.name)
+        else:
+            attributes = Attributes(user, info.verb, path=info.path)
         decision = self.options.authorizer.authorize(attributes, self.view)
-        if not decision.allowed:
-            raise errors.forbidden(info.resource, info.name, info.group, f'User "{user.name}" cannot {info.verb} it {decision.reason}')
+        if decision.allowed:
+            return
+        why = f": {decision.reason}" if decision.reason else ""
+        if not info.is_resource:
+            raise errors.Forbidden(f'forbidden: User "{user.name}" cannot {info.verb} path "{info.path}"{why}')
+        resource = f"{info.resource}/{info.subresource}" if info.subresource else info.resource
+        scope = f'in the namespace "{info.namespace}"' if info.namespace else "at the cluster scope"
+        text = f'User "{user.name}" cannot {info.verb} resource "{resource}" in API group "{info.group}" {scope}{why}'
+        raise errors.forbidden(info.resource, info.name, info.group, text)
 
-    async def _create(self, call: Call) -> Response:
-        return await self._writes.create(call, _body(call))
 
-    async def _update(self, call: Call) -> Response:
-        return await self._writes.update(call, _body(call))
-
-
-def _body(call: Call) -> Any:
-    return negotiation.decode_body(call.request)
+def _warning(text: str) -> str:
+    """RFC 7234 §5.5, code 299; a quoted string in one line."""
+    quoted = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
+    return f'299 - "{quoted}"'

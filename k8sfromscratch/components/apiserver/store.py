@@ -108,6 +108,7 @@ class Store:
                 current, is_fresh = await self.fresh(served, key), True
                 continue
             revision = 0 if current is None else current.revision
+            write: Op
             if isinstance(wanted, Delete):
                 if current is None:
                     raise errors.not_found(served.resource.plural, key.rpartition("/")[2], served.resource.group)
@@ -142,7 +143,7 @@ class Store:
         except NoSpace as error:
             raise errors.InternalError(f"the store is out of space: {error}") from error
         except Unavailable as error:
-            raise errors.ServiceUnavailable(f"the store does not answer; whether it wrote is not known: {error}", retry_after_s=1) from error
+            raise errors.ServiceUnavailable(f"the store does not answer; whether it wrote is not known: {error}") from error
 
 
 def _entry(result: RangeResult, key: str) -> Entry | None:

@@ -87,6 +87,10 @@ def prepare_for_update(resource: Resource, obj: Object, old: Object, subresource
     name = resource.group_resource
     if subresource == "status":
         _keep_all_but_status(obj, old)
+    elif (name, subresource) in _CONFINED:
+        confined = _CONFINED[(name, subresource)](obj, old)
+        obj.clear()
+        obj.update(confined)
     elif "status" in resource.subresources:
         _take(obj, old, "status")
     keep_system_metadata(obj, old)
@@ -105,7 +109,7 @@ def keep_system_metadata(obj: Object, old: Object) -> None:
 
 def _keep_all_but_status(obj: Object, old: Object) -> None:
     """Metadata stays as sent, as upstream has it: a status update may change labels and annotations of most kinds."""
-    sent = {key: obj[key] for key in ("metadata", "status") if key in obj}
+    sent: Object = {key: obj[key] for key in ("metadata", "status") if key in obj}
     obj.clear()
     obj.update({key: value for key, value in old.items() if key not in ("metadata", "status")})
     obj.update(sent)
@@ -145,5 +149,40 @@ def _update_namespace(namespace: Object, old: Object) -> None:
     namespace["metadata"].setdefault("labels", {})["kubernetes.io/metadata.name"] = namespace["metadata"]["name"]
 
 
+def _only_ephemeral_containers(pod: Object, old: Object) -> Object:
+    return _with_spec(old, {**old["spec"], "ephemeralContainers": (pod.get("spec") or {}).get("ephemeralContainers") or []}, pod)
+
+
+def _only_resources(pod: Object, old: Object) -> Object:
+    """Resizing: the resources and resize policies of the containers that are there."""
+    wanted = {c.get("name"): c for c in (pod.get("spec") or {}).get("containers") or []}
+    containers = []
+    for container in old["spec"]["containers"]:
+        new = wanted.get(container["name"], container)
+        containers.append({**container, **{key: new[key] for key in ("resources", "resizePolicy") if key in new}})
+    return _with_spec(old, {**old["spec"], "containers": containers}, pod)
+
+
+def _only_conditions(request: Object, old: Object) -> Object:
+    """Approval of a signing request: its conditions."""
+    status = {**(old.get("status") or {}), "conditions": (request.get("status") or {}).get("conditions") or []}
+    return {**old, "metadata": _stated(old, request), "status": status}
+
+
+def _with_spec(old: Object, spec: Object, sent: Object) -> Object:
+    return {**old, "metadata": _stated(old, sent), "spec": spec}
+
+
+def _stated(old: Object, sent: Object) -> Object:
+    """The old metadata, under the preconditions that were sent."""
+    stated = {key: sent["metadata"][key] for key in ("resourceVersion", "managedFields") if key in sent["metadata"]}
+    return {**{key: value for key, value in old["metadata"].items() if key != "resourceVersion"}, **stated}
+
+
+_CONFINED: dict[tuple[str, str], Callable[[Object, Object], Object]] = {
+    ("pods", "ephemeralcontainers"): _only_ephemeral_containers,
+    ("pods", "resize"): _only_resources,
+    ("certificatesigningrequests.certificates.k8s.io", "approval"): _only_conditions,
+}
 _ON_CREATE: dict[str, Callable[[Object], None]] = {"pods": _create_pod, "namespaces": _create_namespace}
 _ON_UPDATE: dict[str, Callable[[Object, Object], None]] = {"namespaces": _update_namespace}

@@ -11,7 +11,7 @@ A stream ends at its timeout, at shutdown, or when it reads so slowly that the l
 """
 
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
 import orjson
 
@@ -58,6 +58,12 @@ class Watches:
             await self._feed.reach(revision)
         stream = _Stream(self, call, chosen, bookmarks)
         return Response(200, self._lines(stream, revision or 0, initial, timeout_s), "application/json")
+
+    def stop(self, caches: Iterable[ResourceCache]) -> None:
+        """Ends every stream, with a last bookmark where it takes them."""
+        self.stopping = True
+        for cache in caches:
+            cache.wake()
 
     def _initial_events(self, call: Call, revision: int | None) -> bool:
         asked = call.request.arg("sendInitialEvents")

@@ -5,7 +5,6 @@
 An update or patch runs all of it anew for each try, since each step may depend on the object that it replaces.
 """
 
-import copy
 from collections.abc import Awaitable, Callable
 
 from k8sfromscratch.api import errors
@@ -13,11 +12,14 @@ from k8sfromscratch.components.apiserver import deletion, strategies
 from k8sfromscratch.components.apiserver.allocation import Allocations
 from k8sfromscratch.components.apiserver.call import Call
 from k8sfromscratch.components.apiserver.entries import Entry, Object
+from k8sfromscratch.components.apiserver.feed import Feed
 from k8sfromscratch.components.apiserver.intake import Intake
+from k8sfromscratch.components.apiserver.patches import patcher
 from k8sfromscratch.components.apiserver.reads import Reads
 from k8sfromscratch.components.apiserver.store import Delete, Outcome, Store, Write
 from k8sfromscratch.core.admission.chain import Chain
 from k8sfromscratch.core.admission.types import AdmissionRequest, View
+from k8sfromscratch.core.patch.values import copied_object
 from k8sfromscratch.process.clock import Env, rfc3339
 from k8sfromscratch.process.http import Response
 
@@ -28,12 +30,13 @@ _GENERATED_NAME_MAX = 63
 _GENERATE_ATTEMPTS = 8
 
 Mutate = Callable[[Object], Awaitable[Object]]
-"""From a copy of the present object (in the path's version) to the one that the client wants."""
+"""From a copy of the present object (in the path's version) to the typed one that the client wants."""
 
 
 class Writes:
-    def __init__(self, store: Store, intake: Intake, chain: Chain, view: View, allocations: Allocations, reads: Reads, env: Env) -> None:
+    def __init__(self, store: Store, feed: Feed, intake: Intake, chain: Chain, view: View, allocations: Allocations, reads: Reads, env: Env) -> None:
         self._store = store
+        self._feed = feed
         self._intake = intake
         self._chain = chain
         self._view = view
@@ -43,8 +46,8 @@ class Writes:
 
     # -- create
 
-    async def create(self, call: Call, body: Object) -> Response:
-        entry = await self.create_object(call, self._intake.new_object(call, body))
+    async def create(self, call: Call) -> Response:
+        entry = await self.create_object(call, self._intake.stored(call, self._intake.body(call)))
         return self._reads.one(call, entry, 201)
 
     async def create_object(self, call: Call, obj: Object) -> Entry:
@@ -62,7 +65,7 @@ class Writes:
             if generate:
                 metadata["name"] = self._generated(generate)
             try:
-                return await self._create_named(call, copy.deepcopy(obj) if generate else obj)
+                return await self._create_named(call, copied_object(obj) if generate else obj)
             except errors.AlreadyExists as error:
                 if not generate:
                     raise
@@ -75,15 +78,26 @@ class Writes:
         for key in ("resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"):
             metadata.pop(key, None)
         request = AdmissionRequest("CREATE", served.stored, "", call.namespace, metadata["name"], call.user, obj, None, call.dry_run)
-        self._chain.mutate(request, self._view)
+        await self._admit(self._chain.mutate, request)
         metadata["uid"] = self._env.uid()
         metadata["creationTimestamp"] = rfc3339(self._env.clock.now())
         strategies.prepare_for_create(served.stored, obj)
         self._intake.validate_new(call, obj)
-        self._chain.validate(request, self._view)
+        await self._admit(self._chain.validate, request)
         return await self._store.create(
             served, served.key(metadata["name"], call.namespace), lambda: self._allocations.for_create(served.stored, obj), dry_run=call.dry_run
         )
+
+    async def _admit(self, phase: Callable[[AdmissionRequest, View], None], request: AdmissionRequest) -> None:
+        """A refusal that rests on caches which lag (the namespace was made a moment ago) is not believed until they have caught up."""
+        seen = self._feed.revision
+        try:
+            phase(request, self._view)
+        except errors.ApiError:
+            await self._feed.caught_up()
+            if self._feed.revision == seen:
+                raise
+            phase(request, self._view)
 
     def _generated(self, base: str) -> str:
         suffix = "".join(self._env.rng.choice(_SUFFIX_LETTERS) for _ in range(_SUFFIX_LENGTH))
@@ -91,13 +105,23 @@ class Writes:
 
     # -- update and patch
 
-    async def update(self, call: Call, body: Object) -> Response:
+    async def update(self, call: Call) -> Response:
+        body = self._intake.body(call)
+
         async def replace(_: Object) -> Object:
-            return copy.deepcopy(body)
+            return copied_object(body)
 
-        return await self.change(call, replace, create_missing=None)
+        return await self.change(call, replace)
 
-    async def change(self, call: Call, mutate: Mutate, *, create_missing: Callable[[], Object] | None) -> Response:
+    async def patch(self, call: Call) -> Response:
+        patch = patcher(call)
+
+        async def patched(old: Object) -> Object:
+            return self._intake.typed(call, patch(old))
+
+        return await self.change(call, patched)
+
+    async def change(self, call: Call, mutate: Mutate, *, create_missing: Callable[[], Object] | None = None) -> Response:
         """Applies `mutate` (of an update or any patch).  `create_missing` builds the object where there is none (apply)."""
         outcome = await self.change_object(call, mutate, create_missing=create_missing)
         return self._reads.one(call, outcome.entry, 201 if outcome.created else 200)
@@ -109,14 +133,13 @@ class Writes:
         async def step(old: Object | None) -> Write | Delete:
             if old is None:
                 raise errors.not_found(served.resource.plural, call.info.name, served.resource.group)
-            wanted = await mutate(self._intake.outgoing(call, old))
-            obj = self._intake.changed_object(call, wanted, old)
+            obj = self._intake.stored(call, await mutate(self._intake.outgoing(call, copied_object(old))))
             self._check_identity(call, obj, old)
             strategies.prepare_for_update(served.stored, obj, old, call.info.subresource)
             request = AdmissionRequest("UPDATE", served.stored, call.info.subresource, call.namespace, call.info.name, call.user, obj, old, call.dry_run)
-            self._chain.mutate(request, self._view)
+            await self._admit(self._chain.mutate, request)
             self._intake.validate_changed(call, obj, old)
-            self._chain.validate(request, self._view)
+            await self._admit(self._chain.validate, request)
             obj["metadata"].pop("resourceVersion", None)
             if deletion.finished(served.stored, obj):
                 return self._allocations.for_delete(served.stored, obj)

@@ -1,0 +1,168 @@
+"""Subresources that change or show an object in a way of their own: scale, binding, eviction, finalize.
+
+`status`, `ephemeralcontainers`, `resize` and `approval` are plain updates that `strategies` confines to their fields.
+"""
+
+from typing import Any
+
+from k8sfromscratch.api import errors
+from k8sfromscratch.api.registry import POD_DISRUPTION_BUDGETS, PODS
+from k8sfromscratch.components.apiserver import negotiation, patches, replies
+from k8sfromscratch.components.apiserver.call import Call
+from k8sfromscratch.components.apiserver.catalog import CacheView, Catalog
+from k8sfromscratch.components.apiserver.deletes import Deletes, options_from
+from k8sfromscratch.components.apiserver.disruption import Verdict, judge_eviction, with_disruption
+from k8sfromscratch.components.apiserver.entries import Entry, Object
+from k8sfromscratch.components.apiserver.feed import Feed
+from k8sfromscratch.components.apiserver.scale import scale_of, with_scale
+from k8sfromscratch.components.apiserver.store import Delete, Store, Write
+from k8sfromscratch.components.apiserver.writes import Writes
+from k8sfromscratch.core.patch.values import copied_object
+from k8sfromscratch.process.clock import Env, rfc3339
+from k8sfromscratch.process.http import Response
+
+
+class Subresources:
+    def __init__(self, catalog: Catalog, store: Store, feed: Feed, writes: Writes, deletes: Deletes, view: CacheView, env: Env) -> None:
+        self._catalog = catalog
+        self._store = store
+        self._feed = feed
+        self._writes = writes
+        self._deletes = deletes
+        self._view = view
+        self._env = env
+
+    # -- scale
+
+    async def get_scale(self, call: Call) -> Response:
+        await self._feed.caught_up()
+        return replies.of(scale_of(self._entry(call).decode()), call.output)
+
+    async def update_scale(self, call: Call) -> Response:
+        body = _an_object(negotiation.decode_body(call.request), "Scale")
+
+        async def mutate(old: Object) -> Object:
+            return with_scale(old, body)
+
+        outcome = await self._writes.change_object(call, mutate)
+        return replies.of(scale_of(outcome.entry.decode()), call.output)
+
+    async def patch_scale(self, call: Call) -> Response:
+        patch = patches.patcher(call)
+
+        async def mutate(old: Object) -> Object:
+            scale = scale_of(old)
+            del scale["metadata"]["resourceVersion"]
+            return with_scale(old, patch(scale))
+
+        outcome = await self._writes.change_object(call, mutate)
+        return replies.of(scale_of(outcome.entry.decode()), call.output)
+
+    # -- pods
+
+    async def bind(self, call: Call) -> Response:
+        """The scheduler's verdict: the pod goes to that node, once and for all."""
+        return await self._bind(call, call.info.name, _an_object(negotiation.decode_body(call.request), "Binding"))
+
+    async def bind_by_body(self, call: Call) -> Response:
+        """The older form: POST to `bindings`, where the body names the pod."""
+        body = _an_object(negotiation.decode_body(call.request), "Binding")
+        metadata = body.get("metadata")
+        name = metadata.get("name") if isinstance(metadata, dict) else None
+        if not isinstance(name, str) or not name:
+            raise errors.BadRequest("Binding.metadata.name: the pod's name is needed")
+        return await self._bind(call, name, body)
+
+    async def _bind(self, call: Call, name: str, body: Object) -> Response:
+        pods = self._catalog.of(PODS)
+        target, metadata = body.get("target") or {}, body.get("metadata") or {}
+        node = target.get("name") if isinstance(target, dict) else None
+        if not isinstance(node, str) or not node or not isinstance(metadata, dict):
+            cause = errors.Cause("FieldValueRequired", "Required value", "target.name")
+            raise errors.invalid("Binding", name, "", [cause])
+        if target.get("kind") not in (None, "", "Node"):
+            cause = errors.Cause("FieldValueNotSupported", f'Unsupported value: "{target["kind"]}": supported values: "Node", "<empty>"', "target.kind")
+            raise errors.invalid("Binding", name, "", [cause])
+
+        async def step(pod: Object | None) -> Write | Delete:
+            if pod is None:
+                raise errors.not_found("pods", name)
+            if metadata.get("uid") and metadata["uid"] != pod["metadata"]["uid"]:
+                raise errors.conflict(
+                    "pods/binding", name, "", f"Precondition failed: UID in precondition: {metadata['uid']}, UID in object meta: {pod['metadata']['uid']}"
+                )
+            if pod["metadata"].get("deletionTimestamp"):
+                raise errors.conflict("pods/binding", name, "", f"pod {name} is being deleted, cannot be assigned to a host")
+            if pod["spec"].get("nodeName"):
+                raise errors.conflict("pods/binding", name, "", f'pod {name} is already assigned to node "{pod["spec"]["nodeName"]}"')
+            if pod["spec"].get("schedulingGates"):
+                raise errors.conflict("pods/binding", name, "", f"pod {name} has non-empty .spec.schedulingGates")
+            pod["spec"]["nodeName"] = node
+            if metadata.get("annotations"):
+                pod["metadata"]["annotations"] = {**(pod["metadata"].get("annotations") or {}), **metadata["annotations"]}
+            conditions = [c for c in pod["status"].get("conditions") or [] if c["type"] != "PodScheduled"]
+            now = rfc3339(self._env.clock.now())
+            pod["status"]["conditions"] = [*conditions, {"type": "PodScheduled", "status": "True", "lastTransitionTime": now}]
+            return Write(pod)
+
+        await self._store.update(pods, pods.key(name, call.namespace), step, dry_run=call.dry_run)
+        return replies.of({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}, call.output, 201)
+
+    async def evict(self, call: Call) -> Response:
+        """A DELETE that asks the pod's disruption budget first."""
+        body = _an_object(negotiation.decode_body(call.request), "Eviction")
+        options = options_from(body.get("deleteOptions") or {}, call.request)
+        await self._feed.caught_up()
+        pod = self._entry(call).shared()
+        budgets = self._view.list(POD_DISRUPTION_BUDGETS, call.namespace)
+        verdict = judge_eviction(pod, budgets)
+        if verdict.budget is not None:
+            await self._count_disruption(call, verdict)
+        await self._deletes.delete_object(call, call.key, options)
+        return replies.of({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}, call.output, 201)
+
+    async def _count_disruption(self, call: Call, verdict: Verdict) -> None:
+        served = self._catalog.of(POD_DISRUPTION_BUDGETS)
+        assert verdict.budget is not None
+        now = rfc3339(self._env.clock.now())
+
+        async def step(budget: Object | None) -> Write | Delete:
+            if budget is None:
+                raise errors.not_found("poddisruptionbudgets", verdict.budget_name, "policy")
+            return Write(with_disruption(budget, call.info.name, now))
+
+        await self._store.update(served, served.key(verdict.budget_name, call.namespace), step, dry_run=call.dry_run)
+
+    # -- namespaces
+
+    async def finalize(self, call: Call) -> Response:
+        """Changes spec.finalizers, and only those; the namespace goes with the last of them."""
+        body = _an_object(negotiation.decode_body(call.request), "Namespace")
+        spec = body.get("spec") or {}
+        finalizers = spec.get("finalizers") or [] if isinstance(spec, dict) else []
+        if not isinstance(finalizers, list) or not all(isinstance(name, str) for name in finalizers):
+            raise errors.BadRequest("Namespace.spec.finalizers: must be a list of strings")
+        stated = body.get("metadata") or {}
+
+        async def mutate(old: Object) -> Object:
+            changed = copied_object(old)
+            changed["spec"] = {**(old.get("spec") or {}), "finalizers": list(finalizers)}
+            if isinstance(stated, dict) and stated.get("resourceVersion"):
+                changed["metadata"]["resourceVersion"] = stated["resourceVersion"]
+            return changed
+
+        return await self._writes.change(call, mutate)
+
+    def _entry(self, call: Call) -> Entry:
+        entry = call.served.cache.get(call.key)
+        if entry is None:
+            raise errors.not_found(call.served.resource.plural, call.info.name, call.served.resource.group)
+        return entry
+
+
+def _an_object(body: Any, kind: str) -> Object:
+    if not isinstance(body, dict):
+        raise errors.BadRequest(f"the body must be a {kind} object")
+    if body.get("kind") not in (None, "", kind):
+        raise errors.BadRequest(f"{body['kind']} cannot be handled as a {kind}")
+    return body
