@@ -1,0 +1,128 @@
+"""A containerd of a test's own: its own root, state and socket below one directory, a point-to-point pod network, two images made on the spot.
+
+Needs root and the programs containerd, ctr, runc and busybox (static), and the reference CNI plugins.  What it made is gone after `stop`:
+containers, network namespaces, mounts.
+"""
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from k8sfromscratch.lab.oci import ImageConfig, write_archive
+
+PROGRAMS = ("containerd", "ctr", "runc", "busybox")
+CNI_PLUGINS = "/usr/lib/cni"
+PAUSE = "registry.k8s.io/pause:3.10"
+BUSYBOX = "docker.io/library/busybox:latest"
+START_TIMEOUT_S = 30.0
+
+_CONFIG = """\
+version = 2
+root = "{base}/root"
+state = "{base}/state"
+oom_score = 0
+[grpc]
+  address = "{base}/containerd.sock"
+[debug]
+  address = "{base}/debug.sock"
+[plugins."io.containerd.internal.v1.opt"]
+  path = "{base}/opt"
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "{pause}"
+  enable_selinux = false
+  restrict_oom_score_adj = true
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "{plugins}"
+    conf_dir = "{base}/cni"
+  [plugins."io.containerd.grpc.v1.cri".containerd]
+    snapshotter = "overlayfs"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+      runtime_type = "io.containerd.runc.v2"
+      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+        SystemdCgroup = false
+"""
+
+_NETWORK = """\
+{{"cniVersion": "0.3.1", "name": "kfs-test", "plugins": [
+  {{"type": "ptp", "ipMasq": false, "ipam": {{"type": "host-local", "subnet": "{subnet}", "dataDir": "{base}/ipam"}}}}
+]}}
+"""
+
+
+class PrivateContainerd:
+    """`start` it, use `endpoint`, `stop` it; `restart` keeps containers running, as a containerd that is updated does."""
+
+    def __init__(self, subnet: str = "10.213.77.0/24") -> None:
+        self.base = Path(tempfile.mkdtemp(prefix="kfs-ctd-"))
+        self.endpoint = f"unix://{self.base}/containerd.sock"
+        self._subnet = subnet
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        (self.base / "cni").mkdir()
+        (self.base / "cni" / "10-test.conflist").write_text(_NETWORK.format(base=self.base, subnet=self._subnet))
+        (self.base / "config.toml").write_text(_CONFIG.format(base=self.base, pause=PAUSE, plugins=CNI_PLUGINS))
+        self._launch()
+        for reference, config in ((PAUSE, ImageConfig(entrypoint=["/bin/sh", "-c", "trap 'exit 0' TERM; while :; do sleep 1000 & wait; done"])), (BUSYBOX, ImageConfig(cmd=["sh"]))):
+            self._import(reference, config)
+
+    def restart(self) -> None:
+        self._end()
+        self._launch()
+
+    def stop(self) -> None:
+        for task in self._ctr("tasks", "list", "-q").split():
+            self._ctr("tasks", "kill", "-s", "SIGKILL", task, check=False)
+            self._ctr("tasks", "delete", "-f", task, check=False)
+        self._end()
+        for point in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
+            path = point.split(" ")[4]
+            if path.startswith(f"{self.base}/"):
+                subprocess.run(["umount", "-l", path], check=False)
+        shutil.rmtree(self.base, ignore_errors=True)
+
+    @property
+    def log(self) -> str:
+        return (self.base / "log").read_text()
+
+    def _launch(self) -> None:
+        environment = {**os.environ, "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin"}
+        with (self.base / "log").open("ab") as output:
+            self._process = subprocess.Popen(["containerd", "--config", f"{self.base}/config.toml"], stdout=output, stderr=output, env=environment)
+        deadline = time.monotonic() + START_TIMEOUT_S
+        pause = 0.05
+        while subprocess.run([*self._ctr_words(), "version"], check=False, capture_output=True).returncode != 0:
+            if time.monotonic() > deadline or self._process.poll() is not None:
+                raise RuntimeError(f"containerd did not start:\n{self.log[-2000:]}")
+            time.sleep(pause)
+
+    def _end(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(timeout=START_TIMEOUT_S)
+            self._process = None
+
+    def _import(self, reference: str, config: ImageConfig) -> None:
+        tree = self.base / "tree"
+        for directory in ("bin", "tmp", "proc", "sys", "dev", "etc"):
+            (tree / directory).mkdir(parents=True, exist_ok=True)
+        busybox = shutil.which("busybox")
+        assert busybox is not None
+        shutil.copy(busybox, tree / "bin" / "busybox")
+        for name in subprocess.run([busybox, "--list"], check=True, capture_output=True, text=True).stdout.split():
+            link = tree / "bin" / name
+            if not link.is_symlink() and name != "busybox":
+                link.symlink_to("/bin/busybox")
+        archive = self.base / "image.tar"
+        write_archive(archive, reference, [tree], config)
+        self._ctr("images", "import", str(archive))
+        archive.unlink()
+
+    def _ctr_words(self) -> list[str]:
+        return ["ctr", "--address", f"{self.base}/containerd.sock", "--namespace", "k8s.io"]
+
+    def _ctr(self, *words: str, check: bool = True) -> str:
+        return subprocess.run([*self._ctr_words(), *words], check=check, capture_output=True, text=True).stdout
