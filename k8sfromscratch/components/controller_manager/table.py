@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 from k8sfromscratch.components.controller_manager.controller import Context, Controller
 from k8sfromscratch.components.controller_manager.controllers.garbage import garbage_collector_controller
-from k8sfromscratch.components.controller_manager.controllers.jobs import ttl_after_finished_controller
+from k8sfromscratch.components.controller_manager.controllers.jobs import job_controller, ttl_after_finished_controller
 from k8sfromscratch.components.controller_manager.controllers.namespaces import namespace_controller, root_ca_controller, serviceaccount_controller
 from k8sfromscratch.components.controller_manager.controllers.nodes import (
     node_ipam_controller,
@@ -14,7 +14,12 @@ from k8sfromscratch.components.controller_manager.controllers.nodes import (
 )
 from k8sfromscratch.components.controller_manager.controllers.rbac import clusterrole_aggregation_controller
 from k8sfromscratch.components.controller_manager.controllers.services import endpoints_controller, endpointslice_controller
-from k8sfromscratch.components.controller_manager.controllers.workloads import deployment_controller, replicaset_controller
+from k8sfromscratch.components.controller_manager.controllers.workloads import (
+    daemonset_controller,
+    deployment_controller,
+    replicaset_controller,
+    statefulset_controller,
+)
 from k8sfromscratch.components.controller_manager.options import ALL, Options
 
 CONTROLLERS: Mapping[str, Callable[[Context], Controller]] = {
@@ -26,6 +31,9 @@ CONTROLLERS: Mapping[str, Callable[[Context], Controller]] = {
     "replicaset-controller": replicaset_controller,
     "endpointslice-controller": endpointslice_controller,
     "endpoints-controller": endpoints_controller,
+    "daemonset-controller": daemonset_controller,
+    "statefulset-controller": statefulset_controller,
+    "job-controller": job_controller,
     "node-ipam-controller": node_ipam_controller,
     "node-lifecycle-controller": node_lifecycle_controller,
     "taint-eviction-controller": taint_eviction_controller,
@@ -43,6 +51,9 @@ ALIASES: Mapping[str, str] = {
     "replicaset": "replicaset-controller",
     "endpointslice": "endpointslice-controller",
     "endpoint": "endpoints-controller",
+    "daemonset": "daemonset-controller",
+    "statefulset": "statefulset-controller",
+    "job": "job-controller",
     "nodeipam": "node-ipam-controller",
     "nodelifecycle": "node-lifecycle-controller",
     "podgc": "pod-garbage-collector-controller",

@@ -1,11 +1,22 @@
-"""Deployments and ReplicaSets."""
+"""Deployments, ReplicaSets, DaemonSets and StatefulSets."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import Any
 
-from k8sfromscratch.api.registry import DEPLOYMENTS, PODS, REPLICA_SETS
-from k8sfromscratch.components.controller_manager.controller import BY_CONTROLLER, Context, Controller, Trigger, candidates, dependent_keys, own_key
-from k8sfromscratch.core.reconcile import deployment, deployment_revisions, deployment_sizes, objects, replicaset
+from k8sfromscratch.api.registry import CONTROLLER_REVISIONS, DAEMON_SETS, DEPLOYMENTS, NODES, PERSISTENT_VOLUME_CLAIMS, PODS, REPLICA_SETS, STATEFUL_SETS
+from k8sfromscratch.client import Informer
+from k8sfromscratch.components.controller_manager.controller import (
+    BY_CONTROLLER,
+    BY_NAMESPACE,
+    Context,
+    Controller,
+    Trigger,
+    candidates,
+    dependent_keys,
+    own_key,
+)
+from k8sfromscratch.core.reconcile import daemonset, deployment, deployment_revisions, deployment_sizes, objects, replicaset, statefulset, taints
 from k8sfromscratch.core.reconcile.plan import Object, Plan
 
 
@@ -56,3 +67,53 @@ def replicaset_controller(context: Context) -> Controller:
         return replicaset.plan(found, candidates(pods, found), related(found), now)
 
     return Controller("replicaset-controller", plan, (Trigger(sets, own_key), Trigger(pods, dependent_keys(REPLICA_SETS, sets))))
+
+
+def daemonset_controller(context: Context) -> Controller:
+    sets, pods, nodes, revisions = (context.informer(resource) for resource in (DAEMON_SETS, PODS, NODES, CONTROLLER_REVISIONS))
+
+    def keys_of_node(old: Object | None, new: Object | None) -> Iterable[str]:
+        """Every set, when a node comes, goes, or changes in what decides who may run on it."""
+        if old is not None and new is not None and _placing(old) == _placing(new):
+            return ()
+        return [objects.key(one) for one in sets.store.list()]
+
+    async def plan(key: str, now: datetime) -> Plan:
+        found = sets.store.get(key)
+        if found is None:
+            return Plan()
+        owned, names = _revisions(revisions, found)
+        return daemonset.plan(found, candidates(pods, found), owned, names, nodes.store.list(), now)
+
+    triggers = (
+        Trigger(sets, own_key),
+        Trigger(pods, dependent_keys(DAEMON_SETS, sets)),
+        Trigger(nodes, keys_of_node),
+        Trigger(revisions, dependent_keys(DAEMON_SETS, sets)),
+    )
+    return Controller("daemonset-controller", plan, triggers)
+
+
+def statefulset_controller(context: Context) -> Controller:
+    sets, pods, claims, revisions = (context.informer(resource) for resource in (STATEFUL_SETS, PODS, PERSISTENT_VOLUME_CLAIMS, CONTROLLER_REVISIONS))
+
+    async def plan(key: str, now: datetime) -> Plan:
+        found = sets.store.get(key)
+        if found is None:
+            return Plan()
+        owned, names = _revisions(revisions, found)
+        near = {objects.name(claim): claim for claim in claims.store.by_index(BY_NAMESPACE, objects.namespace(found))}
+        return statefulset.plan(found, candidates(pods, found), near, owned, names, now)
+
+    triggers = (Trigger(sets, own_key), Trigger(pods, dependent_keys(STATEFUL_SETS, sets)), Trigger(revisions, dependent_keys(STATEFUL_SETS, sets)))
+    return Controller("statefulset-controller", plan, triggers, reads=(claims,))
+
+
+def _revisions(informer: Informer, owner: Object) -> tuple[list[Object], set[str]]:
+    """The owner's ControllerRevisions, and the names of all in its namespace."""
+    near = informer.store.by_index(BY_NAMESPACE, objects.namespace(owner))
+    return informer.store.by_index(BY_CONTROLLER, objects.uid(owner)), {objects.name(one) for one in near}
+
+
+def _placing(node: Object) -> tuple[Any, ...]:
+    return (objects.labels(node), taints.of(node), objects.uid(node))
