@@ -66,7 +66,10 @@ class PrivateContainerd:
         (self.base / "cni" / "10-test.conflist").write_text(_NETWORK.format(base=self.base, subnet=self._subnet))
         (self.base / "config.toml").write_text(_CONFIG.format(base=self.base, pause=PAUSE, plugins=CNI_PLUGINS))
         self._launch()
-        for reference, config in ((PAUSE, ImageConfig(entrypoint=["/bin/sh", "-c", "trap 'exit 0' TERM; while :; do sleep 1000 & wait; done"])), (BUSYBOX, ImageConfig(cmd=["sh"]))):
+        for reference, config in (
+            (PAUSE, ImageConfig(entrypoint=["/bin/sh", "-c", "trap 'exit 0' TERM; while :; do sleep 1000 & wait; done"])),
+            (BUSYBOX, ImageConfig(cmd=["sh"])),
+        ):
             self._import(reference, config)
 
     def restart(self) -> None:

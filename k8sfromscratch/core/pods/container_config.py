@@ -53,8 +53,9 @@ def sandbox_config(pod: Object, attempt: int, node: NodeFacts, cgroup_parent: st
         raise ConfigError("hostUsers: false: user namespaces are not supported")
     context = body.get("securityContext") or {}
     privileged = any((c.get("securityContext") or {}).get("privileged") for c in spec.all_containers(pod))
-    hostname = host_name(pod, node.name)
-    if body.get("setHostnameAsFQDN") and not spec.on_host_network(pod):
+    # On the host's network the host's name is shared too: runtimes refuse another.
+    hostname = "" if spec.on_host_network(pod) else host_name(pod, node.name)
+    if body.get("setHostnameAsFQDN") and hostname:
         hostname = fully_qualified_name(pod, node.dns.domain) or hostname
         if len(hostname) > HOSTNAME_LENGTH_MAX:
             raise ConfigError(f"the fully qualified name {hostname!r} is longer than a host name may be ({HOSTNAME_LENGTH_MAX})")
