@@ -6,7 +6,9 @@ Every operation is a barrier: all hosts finish it before any begins the next, so
 from pyinfra.context import host
 
 from k8sfromscratch.lab import artifacts
+from roles.addons import addons
 from roles.base import base
+from roles.checks import checks
 from roles.control_plane import control_plane
 from roles.etcd import etcd
 from roles.node import node
@@ -28,4 +30,6 @@ if "masters" in host.groups:
 runtime(images=_made.images)
 if "masters" in host.groups:
     control_plane(wheel=_wheel)
+    addons(image=_made.image("addons").reference)
 node(wheel=_wheel)
+checks()

@@ -17,6 +17,9 @@ class Artifacts:
     wheels: wheelhouse.Wheelhouse
     images: tuple[images.Image, ...]
 
+    def image(self, name: str) -> images.Image:
+        return next(image for image in self.images if image.name == name)
+
 
 def ensure() -> Artifacts:
     with _LOCK:

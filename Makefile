@@ -1,0 +1,65 @@
+# The commands of the repository; each may be run at any time, and again.  `make` alone lists them.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+LAB_PACKAGES := systemd-container mmdebstrap iproute2 nftables openssh-client
+# What tests compare with or drive: upstream's etcd, containerd, packet captures.
+TEST_PACKAGES := $(LAB_PACKAGES) etcd-server etcd-client containerd runc containernetworking-plugins iptables conntrack tcpdump
+IS_ROOT := $(shell [ "$$(id -u)" = 0 ] && echo yes)
+
+.DEFAULT_GOAL := help
+.PHONY: help venv lab lab-down test unit lab-test check fix nightly bench
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 12
+
+venv: $(VENV)/ready ## Python environment with everything for development
+
+$(VENV)/ready: pyproject.toml hatch_build.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed; set PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || tools/system-packages python3-venv
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[lab,node,docker,test]'
+	@touch $@
+
+lab: ## a running local cluster, from nothing or from whatever is there
+	@tools/system-packages $(LAB_PACKAGES)
+	@$(MAKE) --no-print-directory venv
+	@$(BIN)/python -m k8sfromscratch.lab up
+
+lab-down: venv ## remove the lab's machines, bridge and firewall rules, and nothing else
+	@$(BIN)/python -m k8sfromscratch.lab down
+
+test: check unit lab-test ## everything a change must pass
+
+unit: venv
+ifeq ($(IS_ROOT),yes)
+	@tools/system-packages $(TEST_PACKAGES)
+endif
+	$(BIN)/python -m pytest tests --ignore=tests/lab --ignore=tests/vm
+
+lab-test: venv
+ifeq ($(IS_ROOT),yes)
+	@$(MAKE) --no-print-directory lab
+	$(BIN)/python -m pytest tests/lab
+else
+	@echo "Skipped: the lab's end-to-end tests (tests/lab) need root, for nspawn machines.  Run: sudo make test"
+	@[ "$$KFS_REQUIRE" != all ] || { echo "KFS_REQUIRE=all: a skip is a failure" >&2; exit 1; }
+endif
+
+check: venv ## formatting, lint, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fix: venv ## what check finds, repaired where a program can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+nightly: venv ## real virtual machines
+	$(BIN)/python -m pytest tests/vm
+
+bench: venv ## the benchmarks, each beside its peer where one is installed
+	@for each in benchmarks/bench_*.py; do echo "== $$each"; $(BIN)/python "$$each" || exit 1; done

@@ -1,0 +1,105 @@
+"""The running lab as tests see it: real kubectl from this host, SSH to the machines, a namespace of its own for every test module."""
+
+import json
+import os
+import subprocess
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from k8sfromscratch.lab import keys, kubectl
+from k8sfromscratch.lab.record import LAB_DIR, Record
+from k8sfromscratch.lab.spec import ClusterSpec, load_spec
+from tests.conftest import skip_or_fail
+
+KUBECONFIG = LAB_DIR / "admin.kubeconfig"
+
+
+class Lab:
+    """Commands against the lab.  All fail the test with what the program wrote, and none waits longer than its time limit."""
+
+    def __init__(self, spec: ClusterSpec, program: Path) -> None:
+        self.spec = spec
+        self.workers = [machine.name for machine in spec.machines if machine.role == "worker"]
+        self._kubectl = [str(program), f"--kubeconfig={KUBECONFIG}"]
+
+    def kubectl(self, *words: str, stdin: str | bytes | None = None, timeout_s: float = 60, check: bool = True) -> str:
+        done = self.kubectl_result(*words, stdin=stdin, timeout_s=timeout_s)
+        if check and done.returncode != 0:
+            pytest.fail(f"kubectl {' '.join(words)} ended with {done.returncode}:\n{done.stderr.decode()}{done.stdout.decode()}", pytrace=False)
+        return done.stdout.decode()
+
+    def kubectl_result(self, *words: str, stdin: str | bytes | None = None, timeout_s: float = 60) -> subprocess.CompletedProcess[bytes]:
+        given = stdin.encode() if isinstance(stdin, str) else stdin
+        return subprocess.run(
+            [*self._kubectl, *words], input=given, stdin=subprocess.DEVNULL if given is None else None, capture_output=True, timeout=timeout_s, check=False
+        )
+
+    def kubectl_process(self, *words: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([*self._kubectl, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def get(self, *words: str) -> Any:
+        return json.loads(self.kubectl("get", *words, "-o", "json"))
+
+    def ssh_argv(self, machine: str, command: str) -> list[str]:
+        address = str(self.spec.machine(machine).address)
+        options = [f"-oUserKnownHostsFile={keys.KNOWN_HOSTS}", "-oStrictHostKeyChecking=yes", "-oBatchMode=yes", "-oLogLevel=ERROR", f"-i{keys.KEY_FILE}"]
+        return ["ssh", *options, f"root@{address}", command]
+
+    def ssh(self, machine: str, command: str, *, timeout_s: float = 60) -> str:
+        done = subprocess.run(self.ssh_argv(machine, command), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout_s, check=False)
+        if done.returncode != 0:
+            pytest.fail(f"on {machine}: {command} ended with {done.returncode}:\n{done.stderr}{done.stdout}", pytrace=False)
+        return done.stdout
+
+    def invocations(self) -> dict[tuple[str, str], str]:
+        """(machine, unit) → InvocationID, of every unit the roles made: it changes when a unit is started anew, and only then."""
+        found = {}
+        for machine in self.spec.machines:
+            for line in self.ssh(machine.name, "cd /etc/systemd/system && grep -l KFS_INPUTS *.service | xargs systemctl show -p Id,InvocationID").split(
+                "\n\n"
+            ):
+                values = dict(pair.split("=", 1) for pair in line.split())
+                found[machine.name, values["Id"]] = values["InvocationID"]
+        return found
+
+
+class Namespace:
+    """kubectl within one namespace."""
+
+    def __init__(self, lab: Lab, name: str) -> None:
+        self.lab, self.name = lab, name
+
+    def kubectl(self, *words: str, **more: Any) -> str:
+        return self.lab.kubectl("--namespace", self.name, *words, **more)
+
+    def get(self, *words: str) -> Any:
+        return self.lab.get("--namespace", self.name, *words)
+
+    def apply(self, *manifests: dict[str, Any]) -> None:
+        self.kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": list(manifests)}))
+
+    def pods(self, label: str) -> list[dict[str, Any]]:
+        """Pods with that label that are not being deleted."""
+        return [pod for pod in self.get("pods", "-l", label)["items"] if "deletionTimestamp" not in pod["metadata"]]
+
+
+@pytest.fixture(scope="session")
+def lab() -> Lab:
+    if os.geteuid() != 0:
+        skip_or_fail("root, for the lab's machines")
+    record = Record.load()
+    if not record.machines or not KUBECONFIG.exists():
+        skip_or_fail("a running lab: `make lab` first")
+    return Lab(load_spec(), kubectl.ensure())
+
+
+@pytest.fixture(scope="module")
+def namespace(lab: Lab) -> Iterator[Namespace]:
+    name = f"e2e-{uuid.uuid4().hex[:8]}"
+    lab.kubectl("create", "namespace", name)
+    yield Namespace(lab, name)
+    lab.kubectl("delete", "namespace", name, "--timeout=90s", timeout_s=120)
