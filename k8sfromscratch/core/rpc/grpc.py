@@ -1,0 +1,299 @@
+"""gRPC over HTTP/2 (the protocol of PROTOCOL-HTTP2.md), both sides, without sockets.
+
+    server   receive(bytes) ─► Called, Message, HalfClosed, Cancelled        reply / send / finish ─► bytes
+    client   call / send / half_close / cancel ─► bytes                      receive(bytes) ─► Message, Finished, Disconnected
+
+Every message is a flag byte, a length of four, and the bytes.  Compressed messages are refused as UNIMPLEMENTED: we announce no encoding.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import quote, unquote
+
+from k8sfromscratch.core.rpc import http2
+
+OK, CANCELLED, UNKNOWN, INVALID_ARGUMENT, DEADLINE_EXCEEDED, NOT_FOUND = 0, 1, 2, 3, 4, 5
+PERMISSION_DENIED, RESOURCE_EXHAUSTED, FAILED_PRECONDITION, ABORTED, OUT_OF_RANGE = 7, 8, 9, 10, 11
+UNIMPLEMENTED, INTERNAL, UNAVAILABLE, UNAUTHENTICATED = 12, 13, 14, 16
+
+MESSAGE_MAX_BYTES = 128 * 1024 * 1024
+"""A longer one is refused: nothing that we serve needs it."""
+
+_RESPONSE = http2.encode_headers([(":status", "200"), ("content-type", "application/grpc")])
+_TRAILERS_OK = http2.encode_headers([("grpc-status", "0")])
+_TIMEOUT = re.compile(r"(\d{1,8})([HMSmun])")
+_UNITS_S = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """A client began a call of `method`, e.g. `/etcdserverpb.KV/Put`."""
+
+    stream: int
+    method: str
+    metadata: http2.Headers
+
+    @property
+    def timeout_s(self) -> float | None:
+        found = _TIMEOUT.fullmatch(http2.header(self.metadata, "grpc-timeout"))
+        return int(found[1]) * _UNITS_S[found[2]] if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    stream: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class HalfClosed:
+    """The client sends no more."""
+
+    stream: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    stream: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A call's end, as the client sees it; `code` OK or an error with its text."""
+
+    stream: int
+    code: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """No new calls on this connection.  Those above `last_stream` were not begun by the server; `fatal`: none goes on."""
+
+    last_stream: int
+    fatal: bool
+    reason: str
+
+
+class _Assembler:
+    """Cuts a stream's bytes into messages."""
+
+    __slots__ = ("_buffer",)
+
+    def __init__(self) -> None:
+        self._buffer = b""
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Raises ValueError on what is not a gRPC message."""
+        buffer = self._buffer + data if self._buffer else data
+        if len(buffer) >= 5 and len(buffer) == 5 + int.from_bytes(buffer[1:5], "big") and not buffer[0]:
+            self._buffer = b""
+            return [buffer[5:]]
+        found, at = [], 0
+        while len(buffer) - at >= 5:
+            if buffer[at]:
+                raise ValueError("compressed messages are not supported")
+            size = int.from_bytes(buffer[at + 1 : at + 5], "big")
+            if size > MESSAGE_MAX_BYTES:
+                raise ValueError(f"a message of {size} bytes is larger than {MESSAGE_MAX_BYTES}")
+            if len(buffer) - at - 5 < size:
+                break
+            found.append(buffer[at + 5 : at + 5 + size])
+            at += 5 + size
+        self._buffer = buffer[at:]
+        return found
+
+    @property
+    def incomplete(self) -> bool:
+        return bool(self._buffer)
+
+
+def framed(message: bytes) -> bytes:
+    return b"\0" + len(message).to_bytes(4, "big") + message
+
+
+ServerEvent = Called | Message | HalfClosed | Cancelled | Disconnected
+
+
+class GrpcServer:
+    """The server's side of one connection."""
+
+    def __init__(self) -> None:
+        self.http = http2.Http2Connection(client=False)
+        self._calls: dict[int, _Assembler] = {}
+        self._answered: set[int] = set()
+        """Streams whose response headers are out."""
+
+    def receive(self, data: bytes) -> list[ServerEvent]:
+        events: list[ServerEvent] = []
+        for event in self.http.receive(data):
+            match event:
+                case http2.HeadersReceived(stream, headers, ended):
+                    self._on_headers(stream, headers, ended, events)
+                case http2.DataReceived(stream, chunk, ended):
+                    self._on_data(stream, chunk, ended, events)
+                case http2.StreamReset(stream, _):
+                    if self._forget(stream):
+                        events.append(Cancelled(stream))
+                case http2.ConnectionClosed(code, last, reason):
+                    events.append(Disconnected(last, code != 0 or self.http.closed, reason))
+        return events
+
+    def reply(self, stream: int, message: bytes) -> None:
+        """A unary call's whole answer."""
+        if self._forget(stream):
+            self.http.send_headers(stream, _RESPONSE)
+            self.http.send_data(stream, framed(message))
+            self.http.send_headers(stream, _TRAILERS_OK, end=True)
+
+    def send(self, stream: int, message: bytes) -> None:
+        """One message of a streaming answer."""
+        if stream in self._calls or stream in self._answered:
+            if stream not in self._answered:
+                self._answered.add(stream)
+                self.http.send_headers(stream, _RESPONSE)
+            self.http.send_data(stream, framed(message))
+
+    def start(self, stream: int) -> None:
+        """Sends the response headers of a streaming answer whose first message is not there yet."""
+        if stream in self._calls and stream not in self._answered:
+            self._answered.add(stream)
+            self.http.send_headers(stream, _RESPONSE)
+
+    def finish(self, stream: int, code: int = OK, text: str = "") -> None:
+        """Ends a call; a second end is ignored, since the client may have gone meanwhile."""
+        answered = stream in self._answered
+        if not self._forget(stream) and not answered:
+            return
+        trailers = (
+            _TRAILERS_OK
+            if code == OK
+            else http2.encode_headers([("grpc-status", str(code)), ("grpc-message", quote(text, safe=" !\"#$&'()*+,-./:;<=>?@[]^_`{|}~"))])
+        )
+        if not answered:
+            self.http.send_headers(stream, _RESPONSE)
+        self.http.send_headers(stream, trailers, end=True)
+
+    def _on_headers(self, stream: int, headers: http2.Headers, ended: bool, events: list[ServerEvent]) -> None:
+        if stream in self._calls:  # trailers from a client mean nothing in gRPC
+            if ended:
+                events.append(HalfClosed(stream))
+            return
+        method, path = http2.header(headers, ":method"), http2.header(headers, ":path")
+        if method != "POST" or not http2.header(headers, "content-type").startswith("application/grpc"):
+            self.http.send_headers(stream, http2.encode_headers([(":status", "415"), ("content-type", "text/plain")]), end=True)
+            return
+        self._calls[stream] = _Assembler()
+        events.append(Called(stream, path, headers))
+        if ended:
+            events.append(HalfClosed(stream))
+
+    def _on_data(self, stream: int, chunk: bytes, ended: bool, events: list[ServerEvent]) -> None:
+        assembler = self._calls.get(stream)
+        if assembler is None:
+            return
+        try:
+            for message in assembler.feed(chunk):
+                events.append(Message(stream, message))
+        except ValueError as error:
+            self.finish(stream, UNIMPLEMENTED if "compressed" in str(error) else RESOURCE_EXHAUSTED, f"grpc: {error}")
+            events.append(Cancelled(stream))
+            return
+        if ended:
+            if assembler.incomplete:
+                self.finish(stream, INTERNAL, "grpc: the request ends in the middle of a message")
+                events.append(Cancelled(stream))
+                return
+            events.append(HalfClosed(stream))
+
+    def _forget(self, stream: int) -> bool:
+        self._answered.discard(stream)
+        return self._calls.pop(stream, None) is not None
+
+
+ClientEvent = Message | Finished | Disconnected
+
+
+class GrpcClient:
+    """The client's side of one connection."""
+
+    def __init__(self, authority: str, *, secure: bool) -> None:
+        self.http = http2.Http2Connection(client=True)
+        self._authority, self._scheme = authority, "https" if secure else "http"
+        self._calls: dict[int, _Assembler] = {}
+        self._blocks: dict[str, bytes] = {}
+
+    def call(self, method: str, metadata: Sequence[tuple[str, str]] = ()) -> int:
+        """Begins a call; the number of its stream."""
+        block = self._blocks.get(method)
+        if block is None:
+            block = self._blocks[method] = http2.encode_headers(
+                [
+                    (":method", "POST"),
+                    (":scheme", self._scheme),
+                    (":path", method),
+                    (":authority", self._authority),
+                    ("content-type", "application/grpc"),
+                    ("te", "trailers"),
+                    ("user-agent", "k8sfromscratch"),
+                ]
+            )
+        stream = self.http.open_stream(block + http2.encode_headers(metadata) if metadata else block)
+        self._calls[stream] = _Assembler()
+        return stream
+
+    def send(self, stream: int, message: bytes, *, end: bool = False) -> None:
+        self.http.send_data(stream, framed(message), end=end)
+
+    def half_close(self, stream: int) -> None:
+        self.http.send_data(stream, b"", end=True)
+
+    def cancel(self, stream: int) -> None:
+        if self._calls.pop(stream, None) is not None:
+            self.http.reset(stream)
+
+    def receive(self, data: bytes) -> list[ClientEvent]:
+        events: list[ClientEvent] = []
+        for event in self.http.receive(data):
+            match event:
+                case http2.DataReceived(stream, chunk, ended):
+                    self._on_data(stream, chunk, ended, events)
+                case http2.HeadersReceived(stream, headers, ended):
+                    self._on_headers(stream, headers, ended, events)
+                case http2.StreamReset(stream, code):
+                    if self._calls.pop(stream, None) is not None:
+                        events.append(Finished(stream, UNAVAILABLE if code == http2.REFUSED_STREAM else INTERNAL, f"the stream was reset with code {code}"))
+                case http2.ConnectionClosed(code, last, reason):
+                    events.append(Disconnected(last, code != 0 or self.http.closed, reason))
+        return events
+
+    def _on_headers(self, stream: int, headers: http2.Headers, ended: bool, events: list[ClientEvent]) -> None:
+        if stream not in self._calls:
+            return
+        status = http2.header(headers, ":status")
+        if ended:
+            del self._calls[stream]
+            code = http2.header(headers, "grpc-status")
+            if code.isdigit():
+                events.append(Finished(stream, int(code), unquote(http2.header(headers, "grpc-message"))))
+            else:
+                events.append(Finished(stream, UNKNOWN, f"the answer has no grpc-status (HTTP {status or 'trailers'})"))
+        elif status not in ("", "200"):
+            self.cancel(stream)
+            events.append(Finished(stream, UNAVAILABLE if status in ("429", "502", "503", "504") else UNKNOWN, f"HTTP {status}"))
+
+    def _on_data(self, stream: int, chunk: bytes, ended: bool, events: list[ClientEvent]) -> None:
+        assembler = self._calls.get(stream)
+        if assembler is None:
+            return
+        try:
+            for message in assembler.feed(chunk):
+                events.append(Message(stream, message))
+        except ValueError as error:
+            self.cancel(stream)
+            events.append(Finished(stream, INTERNAL, str(error)))
+            return
+        if ended:
+            del self._calls[stream]
+            events.append(Finished(stream, INTERNAL, "the answer ended without a status"))
