@@ -14,15 +14,19 @@ from typing import Protocol
 
 from k8sfromscratch.api import errors
 from k8sfromscratch.api.registry import RESOURCES
-from k8sfromscratch.components.apiserver import negotiation, replies, request_info
-from k8sfromscratch.components.apiserver.allocation import Allocations
+from k8sfromscratch.client import Client, DirectTransport
+from k8sfromscratch.components.apiserver import bootstrap, compaction, negotiation, replies, request_info
+from k8sfromscratch.components.apiserver.allocation import Allocations, Ranges
+from k8sfromscratch.components.apiserver.authorization import attributes_of, denied
 from k8sfromscratch.components.apiserver.call import Call
 from k8sfromscratch.components.apiserver.catalog import CacheView, Catalog
 from k8sfromscratch.components.apiserver.deletes import Deletes
 from k8sfromscratch.components.apiserver.discovery import Discovery
 from k8sfromscratch.components.apiserver.feed import Feed
+from k8sfromscratch.components.apiserver.impersonation import effective_user
 from k8sfromscratch.components.apiserver.inflight import InFlight, is_long_running
 from k8sfromscratch.components.apiserver.intake import Intake
+from k8sfromscratch.components.apiserver.kubernetes_service import KubernetesService
 from k8sfromscratch.components.apiserver.metrics import Metrics
 from k8sfromscratch.components.apiserver.paths import Paths
 from k8sfromscratch.components.apiserver.reads import Reads
@@ -34,26 +38,27 @@ from k8sfromscratch.components.apiserver.transforms import Transformer
 from k8sfromscratch.components.apiserver.watches import Watches
 from k8sfromscratch.components.apiserver.writes import Writes
 from k8sfromscratch.core.admission.chain import Chain
-from k8sfromscratch.core.admission.types import View
-from k8sfromscratch.core.authz.types import Attributes, Decision, UserInfo
+from k8sfromscratch.core.authz.types import LOOPBACK, Attributes, Decision, UserInfo
 from k8sfromscratch.process.clock import Env
 from k8sfromscratch.process.http import Request, Response, Upgrade
-from k8sfromscratch.storage.interface import Storage
+from k8sfromscratch.storage.interface import Storage, StorageError
 
 log = logging.getLogger(__name__)
 
 # Upstream's --request-timeout: whatever takes longer hangs.
 _REQUEST_TIMEOUT_S = 60.0
+_HOOK_RETRY_S = 1.0
+_ALLOWED = Decision(True)
 
 
 class Authenticator(Protocol):
-    async def authenticate(self, request: Request) -> UserInfo:
+    async def authenticate(self, request: Request, view: CacheView) -> UserInfo:
         """Raises Unauthorized."""
         ...
 
 
 class Authorizer(Protocol):
-    def authorize(self, a: Attributes, view: View) -> Decision: ...
+    def authorize(self, a: Attributes, view: CacheView) -> Decision: ...
 
 
 Hook = Callable[["ApiServer"], Awaitable[None]]
@@ -74,7 +79,12 @@ class ApiServerOptions:
     admission: Chain = field(default_factory=lambda: Chain(()))
     routes: Callable[["ApiServer"], Mapping[Route, Verb]] = lambda server: {}
     paths: Mapping[str, PathHandler] = field(default_factory=dict)
-    hooks: Sequence[tuple[str, Hook]] = ()
+    hooks: Sequence[tuple[str, Hook]] = bootstrap.HOOKS
+    ranges: Ranges = field(default_factory=Ranges)
+    advertise: tuple[str, int] | None = None
+    """Where clients reach this apiserver; with it, the `kubernetes` Service is kept."""
+    event_ttl_s: int = 3600
+    compaction_interval_s: float = compaction.INTERVAL_S
     max_requests_inflight: int = 400
     max_mutating_requests_inflight: int = 200
 
@@ -91,7 +101,7 @@ class ApiServer:
         self.metrics = Metrics()
         self.hooks_pending = [name for name, _ in self.options.hooks]
         transformer = Transformer()
-        allocations = Allocations()
+        allocations = Allocations(self.catalog, self.options.ranges, env)
         intake = Intake()
         admission = self.options.admission
         self.reads = Reads(storage, self.feed, transformer)
@@ -102,21 +112,42 @@ class ApiServer:
         self._routes = Routes(self.reads, self.watches, self.writes, self.deletes, subresources, self.options.routes(self))
         self._inflight = InFlight(self.options.max_requests_inflight, self.options.max_mutating_requests_inflight, self.metrics)
         self._paths = Paths(self, Discovery(self.catalog))
+        self.loopback = Client(DirectTransport(self.handle, LOOPBACK), user_agent="kube-apiserver")
+        """The apiserver as a client of itself: through all filters, as a member of system:masters."""
         self.stopping = False
+        self._loops: list[asyncio.Task[None]] = []
 
     # -- life
 
     async def start(self) -> None:
-        """Returns when the caches hold what the store holds and every hook has run."""
+        """Returns when the caches hold what the store holds, every hook has run, and the `kubernetes` Service is there."""
         await self.feed.start()
         for name, hook in self.options.hooks:
-            await hook(self)
+            await self._run_hook(name, hook)
             self.hooks_pending.remove(name)
+        if self.options.compaction_interval_s:
+            self._loops.append(asyncio.create_task(compaction.run(self.storage, self.options.compaction_interval_s), name="apiserver-compaction"))
+        if self.options.advertise is not None:
+            service = KubernetesService(self, *self.options.advertise)
+            await service.start()
+            self._loops.append(asyncio.create_task(service.run(), name="apiserver-kubernetes-service"))
+
+    async def _run_hook(self, name: str, hook: Hook) -> None:
+        """Again and again while the store is away: a cluster that starts all at once must not fail for an order."""
+        while True:
+            try:
+                return await hook(self)
+            except (errors.ServiceUnavailable, errors.Timeout, StorageError) as error:
+                log.warning("post-start hook %s failed, trying again: %s", name, error)
+                await asyncio.sleep(_HOOK_RETRY_S)
 
     async def stop(self) -> None:
-        """Says that it is not ready, ends all watches, then lets go of the store's watch."""
+        """Says that it is not ready, ends all watches, leaves the `kubernetes` Service, then lets go of the store's watch."""
         self.stopping = True
         self.watches.stop(self.catalog.caches.values())
+        for task in self._loops:
+            task.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
         await self.feed.stop()
 
     def publish_metrics(self) -> None:
@@ -157,7 +188,7 @@ class ApiServer:
                 raise errors.Timeout("request did not complete within the allotted timeout") from error
 
     async def _authorized(self, request: Request, info: RequestInfo, user: UserInfo) -> Response | Upgrade:
-        self._authorize(user, info)
+        self._authorize(request, info, user)
         if not info.is_resource:
             return replies.compressed(await self._paths.answer(request, user), request)
         served = self.catalog.find(info.group, info.version, info.resource)
@@ -172,32 +203,24 @@ class ApiServer:
         return replies.compressed(response, request)
 
     async def _authenticate(self, request: Request) -> UserInfo:
-        if any(name.startswith("impersonate-") for name in request.headers):
-            raise errors.Forbidden("impersonation is not supported by this server")
+        """Who it counts as: who asks, or whom they may act as."""
         if isinstance(request.direct_user, UserInfo):
-            return request.direct_user
-        if self.options.authenticator is None:
+            user = request.direct_user
+        elif self.options.authenticator is None:
             raise errors.Unauthorized("Unauthorized")
-        return await self.options.authenticator.authenticate(request)
-
-    def _authorize(self, user: UserInfo, info: RequestInfo) -> None:
-        """Raises Forbidden in upstream's words, which tools look for."""
-        if self.options.authorizer is None:
-            return
-        if info.is_resource:
-            attributes = Attributes(user, info.verb, info.namespace, info.group, info.version, info.resource, info.subresource, info.name)
         else:
-            attributes = Attributes(user, info.verb, path=info.path)
-        decision = self.options.authorizer.authorize(attributes, self.view)
-        if decision.allowed:
-            return
-        why = f": {decision.reason}" if decision.reason else ""
-        if not info.is_resource:
-            raise errors.Forbidden(f'forbidden: User "{user.name}" cannot {info.verb} path "{info.path}"{why}')
-        resource = f"{info.resource}/{info.subresource}" if info.subresource else info.resource
-        scope = f'in the namespace "{info.namespace}"' if info.namespace else "at the cluster scope"
-        text = f'User "{user.name}" cannot {info.verb} resource "{resource}" in API group "{info.group}" {scope}{why}'
-        raise errors.forbidden(info.resource, info.name, info.group, text)
+            user = await self.options.authenticator.authenticate(request, self.view)
+        return effective_user(request.headers, user, self._decide)
+
+    def _decide(self, a: Attributes) -> Decision:
+        return _ALLOWED if self.options.authorizer is None else self.options.authorizer.authorize(a, self.view)
+
+    def _authorize(self, request: Request, info: RequestInfo, user: UserInfo) -> None:
+        """Raises Forbidden."""
+        attributes = attributes_of(user, info, request)
+        decision = self._decide(attributes)
+        if not decision.allowed:
+            raise denied(attributes, decision)
 
 
 def _warning(text: str) -> str:
