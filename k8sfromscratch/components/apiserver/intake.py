@@ -3,6 +3,7 @@
 from typing import Any
 
 from k8sfromscratch.api import errors, schema
+from k8sfromscratch.api.defaults import set_defaults
 from k8sfromscratch.components.apiserver import negotiation
 from k8sfromscratch.components.apiserver.call import Call
 from k8sfromscratch.components.apiserver.conversion import to_served, to_stored
@@ -17,14 +18,15 @@ class Intake:
             obj, warnings = schema.decode(call.served.resource, call.request.body, field_validation=call.field_validation)
             call.warnings += warnings
         else:
-            obj = self.typed(call, negotiation.decode_body(call.request))
-        return self._placed(call, obj)
+            obj, warnings = schema.check(call.served.resource, negotiation.decode_body(call.request), field_validation=call.field_validation)
+            call.warnings += warnings
+        return self._completed(call, obj)
 
     def typed(self, call: Call, value: Any) -> Object:
         """A patched object as one of the path's kind."""
         obj, warnings = schema.check(call.served.resource, value, field_validation=call.field_validation)
         call.warnings += [warning for warning in warnings if warning not in call.warnings]
-        return self._placed(call, obj)
+        return self._completed(call, obj)
 
     def stored(self, call: Call, obj: Object) -> Object:
         """A typed object as it is stored, but for what the server itself writes."""
@@ -40,9 +42,10 @@ class Intake:
     def validate_changed(self, call: Call, obj: Object, old: Object) -> None:
         """Raises Invalid."""
 
-    def _placed(self, call: Call, obj: Object) -> Object:
-        """In the namespace of its path."""
+    def _completed(self, call: Call, obj: Object) -> Object:
+        """With upstream's defaults, in the namespace of its path."""
         metadata = obj.setdefault("metadata", {})
+        set_defaults(call.served.resource, obj)
         if not call.served.resource.namespaced:
             metadata.pop("namespace", None)
             return obj

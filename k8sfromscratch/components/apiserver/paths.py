@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from k8sfromscratch import __version__
+from k8sfromscratch import KUBERNETES_VERSION, __version__
 from k8sfromscratch.api import errors
 from k8sfromscratch.components.apiserver import replies
 from k8sfromscratch.components.apiserver.discovery import Discovery
@@ -12,8 +12,6 @@ from k8sfromscratch.process.http import Request, Response
 
 if TYPE_CHECKING:
     from k8sfromscratch.components.apiserver.server import ApiServer
-
-KUBERNETES_VERSION = "v1.35.0"
 
 
 class Paths:
