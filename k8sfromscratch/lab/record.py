@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from k8sfromscratch.lab.spec import ROOT
 
-LAB_DIR = ROOT / ".lab"
+LAB_DIR = Path(os.environ.get("KFS_LAB_DIR", ROOT / ".lab"))
 """Everything that belongs to the running lab: record, keys, certificates, kubeconfig, machines."""
 
 CACHE_DIR = Path(os.environ.get("KFS_CACHE_DIR", ROOT / ".cache"))
