@@ -3,6 +3,7 @@
 from pyinfra.api.deploy import deploy
 from pyinfra.context import host
 
+from k8sfromscratch.components.apiserver.config import ApiServerFlags
 from k8sfromscratch.components.controller_manager.config import ControllerManagerFlags
 from k8sfromscratch.components.scheduler.config import SchedulerFlags
 from roles.lib.cluster import masters, node_of
@@ -60,32 +61,34 @@ def _apiserver_files() -> list[File]:
 
 
 def _apiserver_argv() -> list[str]:
-    return [
-        f"--advertise-address={node_of(host).address}",
-        "--secure-port=6443",
-        "--etcd-servers=" + ",".join(f"https://{master.address}:2379" for master in masters()),
-        f"--etcd-cafile={REMOTE}/etcd/ca.crt",
-        f"--etcd-certfile={REMOTE}/apiserver-etcd-client.crt",
-        f"--etcd-keyfile={REMOTE}/apiserver-etcd-client.key",
-        f"--tls-cert-file={REMOTE}/apiserver.crt",
-        f"--tls-private-key-file={REMOTE}/apiserver.key",
-        f"--client-ca-file={REMOTE}/ca.crt",
-        "--authorization-mode=Node,RBAC",
-        f"--kubelet-certificate-authority={REMOTE}/ca.crt",
-        f"--kubelet-client-certificate={REMOTE}/apiserver-kubelet-client.crt",
-        f"--kubelet-client-key={REMOTE}/apiserver-kubelet-client.key",
-        f"--service-account-issuer=https://kubernetes.default.svc.{host.data.cluster_domain}",
-        f"--service-account-key-file={REMOTE}/sa.pub",
-        f"--service-account-signing-key-file={REMOTE}/sa.key",
-        f"--service-cluster-ip-range={host.data.service_cidr}",
-        f"--service-node-port-range={host.data.node_port_range}",
-        f"--requestheader-client-ca-file={REMOTE}/front-proxy-ca.crt",
-        "--requestheader-username-headers=X-Remote-User",
-        "--requestheader-group-headers=X-Remote-Group",
-        "--requestheader-extra-headers-prefix=X-Remote-Extra-",
-        f"--proxy-client-cert-file={REMOTE}/front-proxy-client.crt",
-        f"--proxy-client-key-file={REMOTE}/front-proxy-client.key",
-    ]
+    return ApiServerFlags(
+        advertise_address=node_of(host).address,
+        secure_port=6443,
+        etcd_servers=[f"https://{master.address}:2379" for master in masters()],
+        etcd_cafile=f"{REMOTE}/etcd/ca.crt",
+        etcd_certfile=f"{REMOTE}/apiserver-etcd-client.crt",
+        etcd_keyfile=f"{REMOTE}/apiserver-etcd-client.key",
+        tls_cert_file=f"{REMOTE}/apiserver.crt",
+        tls_private_key_file=f"{REMOTE}/apiserver.key",
+        client_ca_file=f"{REMOTE}/ca.crt",
+        authorization_mode=["Node", "RBAC"],
+        enable_admission_plugins=["NodeRestriction"],
+        kubelet_certificate_authority=f"{REMOTE}/ca.crt",
+        kubelet_client_certificate=f"{REMOTE}/apiserver-kubelet-client.crt",
+        kubelet_client_key=f"{REMOTE}/apiserver-kubelet-client.key",
+        kubelet_preferred_address_types=["InternalIP", "Hostname"],
+        service_account_issuer=[f"https://kubernetes.default.svc.{host.data.cluster_domain}"],
+        service_account_key_file=[f"{REMOTE}/sa.pub"],
+        service_account_signing_key_file=f"{REMOTE}/sa.key",
+        service_cluster_ip_range=[host.data.service_cidr],
+        service_node_port_range=host.data.node_port_range,
+        requestheader_client_ca_file=f"{REMOTE}/front-proxy-ca.crt",
+        requestheader_username_headers=["X-Remote-User"],
+        requestheader_group_headers=["X-Remote-Group"],
+        requestheader_extra_headers_prefix=["X-Remote-Extra-"],
+        proxy_client_cert_file=f"{REMOTE}/front-proxy-client.crt",
+        proxy_client_key_file=f"{REMOTE}/front-proxy-client.key",
+    ).argv()
 
 
 def _controller_manager_argv(config: File) -> list[str]:
