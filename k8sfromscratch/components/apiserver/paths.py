@@ -6,6 +6,7 @@ from k8sfromscratch import KUBERNETES_VERSION, __version__
 from k8sfromscratch.api import errors
 from k8sfromscratch.components.apiserver import replies
 from k8sfromscratch.components.apiserver.discovery import Discovery
+from k8sfromscratch.components.apiserver.openapi_documents import OpenApiDocuments
 from k8sfromscratch.core.authz.types import UserInfo
 from k8sfromscratch.process import health
 from k8sfromscratch.process.http import Request, Response
@@ -15,9 +16,10 @@ if TYPE_CHECKING:
 
 
 class Paths:
-    def __init__(self, server: "ApiServer", discovery: Discovery) -> None:
+    def __init__(self, server: "ApiServer", discovery: Discovery, documents: OpenApiDocuments) -> None:
         self._server = server
         self._discovery = discovery
+        self._documents = documents
 
     async def answer(self, request: Request, user: UserInfo) -> Response:
         """Raises NotFound, MethodNotAllowed."""
@@ -26,12 +28,14 @@ class Paths:
         if extra is not None:
             return await extra(request, user)
         first = path.split("/", 2)[1]
-        if first not in ("", "api", "apis", "version", "healthz", "livez", "readyz", "metrics"):
+        if first not in ("", "api", "apis", "version", "healthz", "livez", "readyz", "metrics", "openapi"):
             raise errors.NotFound("the server could not find the requested resource")
         if request.method not in ("GET", "HEAD"):
             raise errors.MethodNotAllowed("the server does not allow this method on the requested resource")
         if first in ("api", "apis"):
             return self._discovery.answer(request)
+        if first == "openapi":
+            return self._documents.answer(request)
         if first == "version":
             return replies.of(version())
         if first == "metrics":

@@ -22,12 +22,14 @@ from k8sfromscratch.components.apiserver.call import Call
 from k8sfromscratch.components.apiserver.catalog import CacheView, Catalog
 from k8sfromscratch.components.apiserver.deletes import Deletes
 from k8sfromscratch.components.apiserver.discovery import Discovery
+from k8sfromscratch.components.apiserver.event_leases import EventLeases
 from k8sfromscratch.components.apiserver.feed import Feed
 from k8sfromscratch.components.apiserver.impersonation import effective_user
 from k8sfromscratch.components.apiserver.inflight import InFlight, is_long_running
 from k8sfromscratch.components.apiserver.intake import Intake
 from k8sfromscratch.components.apiserver.kubernetes_service import KubernetesService
 from k8sfromscratch.components.apiserver.metrics import Metrics
+from k8sfromscratch.components.apiserver.openapi_documents import OpenApiDocuments
 from k8sfromscratch.components.apiserver.paths import Paths
 from k8sfromscratch.components.apiserver.reads import Reads
 from k8sfromscratch.components.apiserver.request_info import RequestInfo
@@ -97,7 +99,7 @@ class ApiServer:
         self.catalog = Catalog(RESOURCES)
         self.view = CacheView(self.catalog)
         self.feed = Feed(storage, self.catalog.caches)
-        self.store = Store(storage)
+        self.store = Store(storage, EventLeases(storage, env.clock, self.options.event_ttl_s))
         self.metrics = Metrics()
         self.hooks_pending = [name for name, _ in self.options.hooks]
         transformer = Transformer()
@@ -111,7 +113,7 @@ class ApiServer:
         subresources = Subresources(self.catalog, self.store, self.feed, self.writes, self.deletes, self.view, env)
         self._routes = Routes(self.reads, self.watches, self.writes, self.deletes, subresources, self.options.routes(self))
         self._inflight = InFlight(self.options.max_requests_inflight, self.options.max_mutating_requests_inflight, self.metrics)
-        self._paths = Paths(self, Discovery(self.catalog))
+        self._paths = Paths(self, Discovery(self.catalog), OpenApiDocuments(self.catalog))
         self.loopback = Client(DirectTransport(self.handle, LOOPBACK), user_agent="kube-apiserver")
         """The apiserver as a client of itself: through all filters, as a member of system:masters."""
         self.stopping = False

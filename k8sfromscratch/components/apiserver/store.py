@@ -11,8 +11,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from k8sfromscratch.api import errors
+from k8sfromscratch.api.registry import EVENTS
 from k8sfromscratch.components.apiserver.catalog import Served
 from k8sfromscratch.components.apiserver.entries import Entry, Object, encode, with_revision
+from k8sfromscratch.components.apiserver.event_leases import EventLeases
 from k8sfromscratch.core.mvcc.types import Compare, DeleteOp, Op, PutOp, RangeOp, RangeResult, TxnResult
 from k8sfromscratch.storage.interface import NoSpace, Storage, Unavailable
 
@@ -57,8 +59,9 @@ class Outcome:
 
 
 class Store:
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, event_leases: EventLeases) -> None:
         self._storage = storage
+        self._event_leases = event_leases
 
     async def fresh(self, served: Served, key: str) -> Entry | None:
         """The stored object by a linearizable read."""
@@ -76,12 +79,13 @@ class Store:
             if served.cache.get(key) is not None:
                 raise exists
             return Entry(key, encode(build().obj), 0)
+        lease = await self._lease(served)
         for _ in range(_ATTEMPTS_MAX):
             write = build()
             stored = encode(write.obj)
             result = await self._txn(
                 [Compare(storage_key, "VERSION", "EQUAL", 0), *write.along.compare],
-                [PutOp(storage_key, stored), *write.along.writes],
+                [PutOp(storage_key, stored, lease), *write.along.writes],
                 [RangeOp(key=storage_key, count_only=True)],
             )
             if result.succeeded:
@@ -122,7 +126,10 @@ class Store:
                     # "Nothing to change" is also a claim about the present object.
                     current, is_fresh = await self.fresh(served, key), True
                     continue
-                outcome, write = Outcome(Entry.from_stored(key, stored, revision), created=current is None), PutOp(storage_key, stored)
+                outcome, write = (
+                    Outcome(Entry.from_stored(key, stored, revision), created=current is None),
+                    PutOp(storage_key, stored, await self._lease(served)),
+                )
             if dry_run:
                 return outcome
             result = await self._txn(
@@ -136,6 +143,15 @@ class Store:
             assert isinstance(present, RangeResult)
             current, is_fresh = _entry(present, key), True
         raise errors.conflict(served.resource.plural, key.rpartition("/")[2], served.resource.group)
+
+    async def _lease(self, served: Served) -> int:
+        """0 for what is kept for ever."""
+        if served.stored != EVENTS:
+            return 0
+        try:
+            return await self._event_leases.get()
+        except Unavailable as error:
+            raise errors.ServiceUnavailable(f"the store does not answer: {error}", retry_after_s=1) from error
 
     async def _txn(self, compare: Sequence[Compare], success: Sequence[Op], failure: Sequence[Op]) -> TxnResult:
         try:
