@@ -47,7 +47,7 @@ CAPACITY = {"cpu": "32", "memory": "256Gi", "ephemeral-storage": "256Gi", "pods"
 
 
 async def run_simulated_nodes(
-    client: Client, env: Env, *, count: int, name_prefix: str = "node", ready_delay_s: float = 0.0, pod_cidr: str = "10.244.0.0/16"
+    client: Client, env: Env, *, count: int, name_prefix: str = "node", ready_delay_s: float = 0.0, pod_cidr: str = "10.244.0.0/14"
 ) -> None:
     """Runs nodes PREFIX-1 … PREFIX-count until cancelled.  `pod_cidr` is cut into one /24 a node."""
     ranges = ipaddress.ip_network(pod_cidr).subnets(new_prefix=24)

@@ -8,6 +8,7 @@ half-closed stdin of `kubectl exec -i` too.
 """
 
 import asyncio
+import contextlib
 import logging
 from urllib.parse import urlsplit
 
@@ -49,6 +50,8 @@ def tunnel(request: Request, url: str) -> Upgrade:
             log.debug("stream %s ended: %s", request.path, errors.exceptions[0])
         finally:
             writer.close()
+            with contextlib.suppress(ConnectionError):  # the runtime was the first to go
+                await writer.wait_closed()
 
     return Upgrade(run)
 
