@@ -56,14 +56,14 @@ class TokenRequests:
             raise errors.not_found("serviceaccounts", name)
         spec = _checked(request, name, namespace)
         spec.setdefault("expirationSeconds", DEFAULT_S)
-        if not spec.get("audiences"):
-            spec["audiences"] = list(self._api_audiences)
         now = self._env.clock.now()
         metadata = {**(request.get("metadata") or {}), "name": name, "namespace": namespace, "creationTimestamp": rfc3339(now)}
         answer: Object = {"apiVersion": _AUTHENTICATION, "kind": "TokenRequest", "metadata": metadata, "spec": spec}
         admitted = AdmissionRequest("CREATE", SERVICE_ACCOUNTS, "token", namespace, name, call.user, answer, None, call.dry_run)
         self._admission.mutate(admitted, self._view)
         self._admission.validate(admitted, self._view)
+        if not spec.get("audiences"):
+            spec["audiences"] = list(self._api_audiences)
         bound = self._bound(spec.get("boundObjectRef"), account, namespace)
         if self._max_s:
             spec["expirationSeconds"] = min(spec["expirationSeconds"], self._max_s)
