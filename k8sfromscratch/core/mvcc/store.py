@@ -172,6 +172,13 @@ class MvccStore:
         self._keys = sorted(self._histories)
         self.revision, self.compact_revision = max(revision, 1), compact_revision
 
+    def attach_leases(self) -> None:
+        """Ties restored keys to the restored leases."""
+        for key in self._keys:
+            kv = self.at(key, self.revision)
+            if kv is not None and kv.lease in self.leases:
+                self.leases.attach(key, kv.lease)
+
     # Within
 
     def _check(self, op: TxnOp) -> None:

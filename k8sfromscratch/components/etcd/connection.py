@@ -1,0 +1,191 @@
+"""One client's connection: gRPC over HTTP/2, or a plain HTTP/1 GET of /health, /version and /metrics on the same port.
+
+data_received ─► core.rpc.grpc ─► events ─► the method's function ─► Call.reply, now or when the write is durable ─► one write a loop turn
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import Protocol, cast
+
+from k8sfromscratch.core.rpc import grpc, http2
+
+log = logging.getLogger(__name__)
+
+HEAD_MAX_BYTES = 16 * 1024
+WRITE_HIGH_BYTES = 64 * 1024 * 1024
+"""What may wait for a client that does not read before its connection is cut."""
+
+
+class Call:
+    """One call under way; to be answered once."""
+
+    __slots__ = ("_connection", "stream")
+
+    def __init__(self, connection: "ClientConnection", stream: int) -> None:
+        self._connection, self.stream = connection, stream
+
+    def reply(self, message: bytes) -> None:
+        self._connection.rpc.reply(self.stream, message)
+        self._connection.flush_soon()
+
+    def send(self, message: bytes) -> None:
+        self._connection.rpc.send(self.stream, message)
+        self._connection.flush_soon()
+
+    def start(self) -> None:
+        self._connection.rpc.start(self.stream)
+        self._connection.flush_soon()
+
+    def finish(self, code: int = grpc.OK, text: str = "") -> None:
+        self._connection.forget(self.stream)
+        self._connection.rpc.finish(self.stream, code, text)
+        self._connection.flush_soon()
+
+
+class Stream(Protocol):
+    """A streaming call's server side."""
+
+    def message(self, data: bytes) -> None: ...
+
+    def half_closed(self) -> None: ...
+
+    def closed(self) -> None:
+        """The client cancelled, or went away."""
+        ...
+
+
+Unary = Callable[[bytes, Call], None]
+OpenStream = Callable[[Call], Stream]
+Page = Callable[[str], tuple[int, str, bytes]]
+"""HTTP/1: path -> status, content type, body."""
+
+
+class ClientConnection(asyncio.Protocol):
+    def __init__(self, unary: Mapping[str, Unary], streams: Mapping[str, OpenStream], page: Page, connections: "set[ClientConnection]") -> None:
+        self.rpc = grpc.GrpcServer()
+        self._unary, self._open_stream, self._page, self._connections = unary, streams, page, connections
+        self._transport: asyncio.Transport | None = None
+        self._methods: dict[int, Unary] = {}
+        self._streams: dict[int, Stream] = {}
+        self._speaks: str = ""
+        self._head = b""
+        self._flushing = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connections.discard(self)
+        self._transport = None
+        for stream in list(self._streams.values()):
+            stream.closed()
+        self._streams.clear()
+        self._methods.clear()
+
+    def data_received(self, data: bytes) -> None:
+        if self._speaks != "h2":
+            self._head += data
+            if not self._recognise():
+                return
+            data, self._head = self._head, b""
+        for event in self.rpc.receive(data):
+            match event:
+                case grpc.Message(stream, message):
+                    self._on_message(stream, message)
+                case grpc.Called():
+                    self._on_call(event)
+                case grpc.HalfClosed(stream):
+                    self._on_half_closed(stream)
+                case grpc.Cancelled(stream):
+                    self._methods.pop(stream, None)
+                    cancelled = self._streams.pop(stream, None)
+                    if cancelled is not None:
+                        cancelled.closed()
+                case grpc.Disconnected(_, fatal, reason):
+                    if fatal:
+                        log.debug("a client's connection is given up: %s", reason)
+                        self._flush()
+                        self._close()
+                        return
+        self._flush()
+
+    def forget(self, stream: int) -> None:
+        self._methods.pop(stream, None)
+        self._streams.pop(stream, None)
+
+    def flush_soon(self) -> None:
+        """Everything that is answered in one turn of the loop leaves in one write."""
+        if not self._flushing:
+            self._flushing = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def go_away(self) -> None:
+        """The server is going down: streams end, and the client looks elsewhere."""
+        self.rpc.http.go_away()
+        for number in list(self._streams):
+            self.rpc.finish(number, grpc.UNAVAILABLE, "etcdserver: server stopped")
+        self._flush()
+        self._close()
+
+    def _on_call(self, called: grpc.Called) -> None:
+        unary = self._unary.get(called.method)
+        if unary is not None:
+            self._methods[called.stream] = unary
+            return
+        opener = self._open_stream.get(called.method)
+        if opener is not None:
+            self._streams[called.stream] = opener(Call(self, called.stream))
+            return
+        self.rpc.finish(called.stream, grpc.UNIMPLEMENTED, f"etcdserver: {called.method} is not supported by this server")
+
+    def _on_message(self, stream: int, message: bytes) -> None:
+        unary = self._methods.pop(stream, None)
+        if unary is not None:
+            unary(message, Call(self, stream))
+            return
+        streaming = self._streams.get(stream)
+        if streaming is not None:
+            streaming.message(message)
+
+    def _on_half_closed(self, stream: int) -> None:
+        if self._methods.pop(stream, None) is not None:
+            self.rpc.finish(stream, grpc.INTERNAL, "grpc: the call ended without a request")
+        streaming = self._streams.get(stream)
+        if streaming is not None:
+            streaming.half_closed()
+
+    def _flush(self) -> None:
+        self._flushing = False
+        data = self.rpc.http.take_output() if self._speaks == "h2" else b""
+        if data and self._transport is not None:
+            self._transport.write(data)
+            if self._transport.get_write_buffer_size() > WRITE_HIGH_BYTES:
+                log.warning("a client does not read what it asked for; its connection is cut")
+                self._transport.abort()
+
+    def _recognise(self) -> bool:
+        """Whether it is HTTP/2; a complete HTTP/1 request is answered and the connection closed."""
+        if http2.PREFACE.startswith(self._head[: len(http2.PREFACE)]):
+            self._speaks = "h2" if len(self._head) >= len(http2.PREFACE) else ""
+            return self._speaks == "h2"
+        if b"\r\n\r\n" not in self._head:
+            if len(self._head) > HEAD_MAX_BYTES:
+                self._close()
+            return False
+        words = self._head.split(b"\r\n", 1)[0].split(b" ")
+        if len(words) == 3 and words[0] in (b"GET", b"HEAD"):
+            status, content_type, body = self._page(words[1].decode("latin-1").partition("?")[0])
+        else:
+            status, content_type, body = 405, "text/plain", b"only GET is served here in HTTP/1\n"
+        phrase = "OK" if status == 200 else "Error"
+        head = f"HTTP/1.1 {status} {phrase}\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        if self._transport is not None:
+            self._transport.write(head.encode() + (b"" if words[0] == b"HEAD" else body))
+        self._close()
+        return False
+
+    def _close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()

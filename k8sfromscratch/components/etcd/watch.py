@@ -1,0 +1,205 @@
+"""The Watch service: many watches a stream, fed as revisions are applied.
+
+    invariant: when a revision has been applied, every watch that wants it has it in its stream's output: all watches are always in step.
+               So progress may be told at any time, and never before the events.
+
+A watch that begins in the past is brought up to now in the same turn in which it is created, before anything else can be applied.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from k8sfromscratch.components.etcd.connection import Call
+from k8sfromscratch.core.mvcc.errors import Compacted
+from k8sfromscratch.core.mvcc.store import MvccStore
+from k8sfromscratch.core.mvcc.types import Event
+from k8sfromscratch.core.rpc import grpc
+from k8sfromscratch.core.rpc.etcd_convert import event_message
+from k8sfromscratch.core.rpc.etcd_messages import messages as m
+
+FRAGMENT_BYTES = 1_500_000
+"""A watch that asked for fragments gets no larger messages than about this (etcd's request limit)."""
+CATCH_UP_EVENTS = 1000
+"""Events of the past that go into one message, unless one revision has more."""
+WATCHES_MAX = 100_000
+"""A stream may have so many."""
+
+
+@dataclass(eq=False, slots=True)
+class Watch:
+    id: int
+    key: bytes
+    range_end: bytes
+    start_revision: int
+    prev_kv: bool
+    no_put: bool
+    no_delete: bool
+    fragment: bool
+    progress_notify: bool
+    stream: "WatchStream"
+
+    def wants(self, event: Event) -> bool:
+        if (self.no_put and event.type == "PUT") or (self.no_delete and event.type == "DELETE"):
+            return False
+        key = event.kv.key
+        if not self.range_end:
+            return key == self.key
+        return self.key <= key and (self.range_end == b"\0" or key < self.range_end)
+
+
+class WatchHub:
+    """All watches of all streams.  Those of single keys are found by the key."""
+
+    def __init__(self, store: MvccStore, header: Any) -> None:
+        self.store, self.header = store, header
+        self._single: dict[bytes, set[Watch]] = {}
+        self._ranges: set[Watch] = set()
+
+    def add(self, watch: Watch) -> None:
+        (self._ranges if watch.range_end else self._single.setdefault(watch.key, set())).add(watch)
+
+    def discard(self, watch: Watch) -> None:
+        if watch.range_end:
+            self._ranges.discard(watch)
+            return
+        alike = self._single.get(watch.key)
+        if alike is not None:
+            alike.discard(watch)
+            if not alike:
+                del self._single[watch.key]
+
+    def publish(self, revision: int, events: Sequence[Event]) -> None:
+        """The events of one revision, to all who want them."""
+        for watch in list(self._interested(events)):
+            if revision >= watch.start_revision:
+                mine = [event for event in events if watch.wants(event)]
+                if mine:
+                    watch.stream.deliver(watch, mine)
+
+    def notify_progress(self) -> None:
+        """To watches that asked for it at their creation."""
+        for watch in [*self._ranges, *(w for alike in self._single.values() for w in alike)]:
+            if watch.progress_notify:
+                watch.stream.progress(watch.id)
+
+    def __len__(self) -> int:
+        return len(self._ranges) + sum(len(alike) for alike in self._single.values())
+
+    def _interested(self, events: Iterable[Event]) -> Iterable[Watch]:
+        yield from self._ranges
+        if self._single:
+            for key in {event.kv.key for event in events}:
+                yield from self._single.get(key, ())
+
+
+class WatchStream:
+    """One Watch call."""
+
+    def __init__(self, call: Call, hub: WatchHub) -> None:
+        self._call, self._hub = call, hub
+        self._watches: dict[int, Watch] = {}
+        self._next_id = 0
+
+    def message(self, data: bytes) -> None:
+        try:
+            request = m.WatchRequest.FromString(data)
+        except Exception as error:
+            self._call.finish(grpc.INTERNAL, f"grpc: the request cannot be read: {error}")
+            self.closed()
+            return
+        match request.WhichOneof("request_union"):
+            case "create_request":
+                self._create(request.create_request)
+            case "cancel_request":
+                watch = self._watches.pop(request.cancel_request.watch_id, None)
+                if watch is not None:
+                    self._hub.discard(watch)
+                    self._send(m.WatchResponse(header=self._hub.header(self._hub.store.revision), watch_id=watch.id, canceled=True))
+            case "progress_request":
+                self.progress(-1)
+
+    def half_closed(self) -> None:
+        self.closed()
+        self._call.finish()
+
+    def closed(self) -> None:
+        for watch in self._watches.values():
+            self._hub.discard(watch)
+        self._watches.clear()
+
+    def progress(self, watch_id: int) -> None:
+        """To watch -1 it speaks for all watches of the stream, which are all in step."""
+        self._send(m.WatchResponse(header=self._hub.header(self._hub.store.revision), watch_id=watch_id))
+
+    def deliver(self, watch: Watch, events: Sequence[Event]) -> None:
+        shown = events if watch.prev_kv else [Event(e.type, e.kv) for e in events]
+        messages = [event_message(event) for event in shown]
+        header = self._hub.header(self._hub.store.revision)
+        parts = list(_fragments(messages)) if watch.fragment else [messages]
+        for number, part in enumerate(parts):
+            self._send(m.WatchResponse(header=header, watch_id=watch.id, events=part, fragment=number < len(parts) - 1))
+
+    def _create(self, request: Any) -> None:
+        store = self._hub.store
+        header = self._hub.header(store.revision)
+        if request.watch_id in self._watches or len(self._watches) >= WATCHES_MAX:
+            reason = "etcdserver: mvcc: duplicate watch ID provided on the WatchStream" if request.watch_id else "etcdserver: too many watches on the stream"
+            if request.watch_id or len(self._watches) >= WATCHES_MAX:
+                self._send(m.WatchResponse(header=header, watch_id=-1, created=True, canceled=True, cancel_reason=reason))
+                return
+        watch = Watch(
+            id=request.watch_id or self._new_id(),
+            key=request.key or b"\0",
+            range_end=request.range_end,
+            start_revision=request.start_revision,
+            prev_kv=request.prev_kv,
+            no_put=0 in request.filters,
+            no_delete=1 in request.filters,
+            fragment=request.fragment,
+            progress_notify=request.progress_notify,
+            stream=self,
+        )
+        self._send(m.WatchResponse(header=header, watch_id=watch.id, created=True))
+        if 0 < watch.start_revision <= store.revision:
+            try:
+                self._catch_up(watch)
+            except Compacted as error:
+                reason = str(error)
+                self._send(m.WatchResponse(header=header, watch_id=watch.id, canceled=True, compact_revision=error.compact_revision, cancel_reason=reason))
+                return
+        self._watches[watch.id] = watch
+        self._hub.add(watch)
+
+    def _catch_up(self, watch: Watch) -> None:
+        gathered: list[Event] = []
+        store = self._hub.store
+        for _, events in store.events(watch.key, watch.range_end, watch.start_revision, store.revision, prev_kv=watch.prev_kv):
+            gathered += [event for event in events if watch.wants(event)]
+            if len(gathered) >= CATCH_UP_EVENTS:
+                self.deliver(watch, gathered)
+                gathered = []
+        if gathered:
+            self.deliver(watch, gathered)
+
+    def _new_id(self) -> int:
+        while self._next_id in self._watches:
+            self._next_id += 1
+        self._next_id += 1
+        return self._next_id - 1
+
+    def _send(self, response: Any) -> None:
+        self._call.send(response.SerializeToString())
+
+
+def _fragments(messages: Sequence[Any]) -> Iterable[list[Any]]:
+    part: list[Any] = []
+    size = 0
+    for message in messages:
+        length = message.ByteSize()
+        if part and size + length > FRAGMENT_BYTES:
+            yield part
+            part, size = [], 0
+        part.append(message)
+        size += length
+    yield part
