@@ -71,11 +71,15 @@ def status_of(replica_set: Object, active: Sequence[Object], missing: int, failu
     }
     status: dict[str, Any] = {"replicas": len(active), **{field: count for field, count in counts.items() if count}}
     status["observedGeneration"] = replica_set["metadata"].get("generation", 0)
-    conditions = objects.without_condition(objects.status(replica_set).get("conditions") or (), "ReplicaFailure")
-    if failures and missing:
-        reason = "FailedCreate" if missing > 0 else "FailedDelete"
+    conditions = objects.status(replica_set).get("conditions") or ()
+    reason = "FailedCreate" if missing > 0 else "FailedDelete"
+    present = objects.find_condition(conditions, "ReplicaFailure")
+    if not (failures and missing):
+        conditions = objects.without_condition(conditions, "ReplicaFailure")
+    elif present is None or present.get("reason") != reason:
+        # Said once: messages differ at each try (they name the pod), and each write of the status would wake this very key again.
         failure = {"type": "ReplicaFailure", "status": "True", "reason": reason, "message": failures[0], "lastTransitionTime": times.text(now)}
-        conditions = objects.with_condition(objects.status(replica_set).get("conditions") or (), failure)
+        conditions = objects.with_condition(conditions, failure)
     if conditions:
-        status["conditions"] = conditions
+        status["conditions"] = list(conditions)
     return status

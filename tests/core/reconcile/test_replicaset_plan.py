@@ -134,6 +134,7 @@ def test_a_failed_creation_shows_in_the_status_and_goes_when_it_is_over(make):
     (condition,) = status["conditions"]
     assert (condition["type"], condition["reason"], condition["message"]) == ("ReplicaFailure", "FailedCreate", "exceeded quota")
     rs["status"] = status
+    assert final_status(replicaset.plan(rs, [], [], make.now), "other words") is None, "each write would wake it again: it would spin"
     assert "conditions" not in final_status(replicaset.plan(rs, [], [], make.now))
 
 
