@@ -5,6 +5,7 @@ the same, one after the other.
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -50,8 +51,8 @@ def down(spec: ClusterSpec) -> int:
         _say("There is no lab.")
         return 0
     provider_for(spec).tear_down()
-    (LAB_DIR / "record.json").unlink(missing_ok=True)
-    _say("The lab is gone: machines, bridge, firewall rules, cgroups.")
+    shutil.rmtree(LAB_DIR)
+    _say("The lab is gone: machines, bridge, firewall rules, cgroups, keys and certificates.")
     return 0
 
 

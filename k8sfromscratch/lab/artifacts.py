@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from k8sfromscratch.lab import images, wheelhouse
+from k8sfromscratch.lab.images import Image
 
 _LOCK = threading.Lock()
 
@@ -15,9 +16,9 @@ _LOCK = threading.Lock()
 @dataclass(frozen=True)
 class Artifacts:
     wheels: wheelhouse.Wheelhouse
-    images: tuple[images.Image, ...]
+    images: tuple[Image, ...]
 
-    def image(self, name: str) -> images.Image:
+    def image(self, name: str) -> Image:
         return next(image for image in self.images if image.name == name)
 
 
