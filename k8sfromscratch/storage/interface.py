@@ -22,8 +22,10 @@ class StorageError(Exception):
 
 
 class Compacted(StorageError):
+    """`compact_revision` is 0 where the store did not say it."""
+
     def __init__(self, compact_revision: int) -> None:
-        super().__init__(f"the required revision has been compacted: the oldest kept is {compact_revision}")
+        super().__init__("the required revision has been compacted" + (f": the oldest kept is {compact_revision}" if compact_revision else ""))
         self.compact_revision = compact_revision
 
 

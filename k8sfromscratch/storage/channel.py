@@ -1,0 +1,239 @@
+"""A gRPC connection as an asyncio protocol: calls and streams of `core.rpc.grpc` over a socket.
+
+One connection carries everything.  When it breaks, all that is under way fails with Unavailable, and the next call connects again, to the next
+endpoint, after a pause that doubles up to a bound.
+"""
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from typing import cast
+from urllib.parse import urlsplit
+
+from k8sfromscratch.core.rpc import grpc
+from k8sfromscratch.storage.interface import Unavailable
+
+CONNECT_S = 5.0
+PAUSE_FIRST_S = 0.05
+PAUSE_MAX_S = 2.0
+STREAM_QUEUE_MAX = 100_000
+"""Messages of a stream that its reader has not taken; then the stream is given up."""
+
+
+class RpcError(Exception):
+    """The server ended a call with a status other than OK."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code, self.text = code, text
+
+
+class Incoming:
+    """What a streaming call receives, in order; then its end."""
+
+    def __init__(self, channel: "_Connection", stream: int) -> None:
+        self._channel, self._stream = channel, stream
+        self._messages: deque[bytes] = deque()
+        self._filled = asyncio.Event()
+        self._end: Exception | None = None
+
+    def put(self, message: bytes) -> None:
+        if len(self._messages) >= STREAM_QUEUE_MAX:
+            self.finish(Unavailable("a stream's reader fell too far behind"))
+            self._channel.cancel(self._stream)
+            return
+        self._messages.append(message)
+        self._filled.set()
+
+    def finish(self, error: Exception) -> None:
+        if self._end is None:
+            self._end = error
+            self._filled.set()
+
+    def send(self, message: bytes) -> None:
+        self._channel.send(self._stream, message)
+
+    def cancel(self) -> None:
+        self._channel.cancel(self._stream)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Raises RpcError or Unavailable at the end; an end with OK is the end of the iteration."""
+        while True:
+            while self._messages:
+                yield self._messages.popleft()
+            if self._end is not None:
+                if isinstance(self._end, RpcError) and self._end.code == grpc.OK:
+                    return
+                raise self._end
+            self._filled.clear()
+            await self._filled.wait()
+
+
+class _Connection(asyncio.Protocol):
+    def __init__(self, authority: str, *, secure: bool) -> None:
+        self.rpc = grpc.GrpcClient(authority, secure=secure)
+        self._transport: asyncio.Transport | None = None
+        self._unary: dict[int, asyncio.Future[bytes]] = {}
+        self._answers: dict[int, bytes] = {}
+        self._streams: dict[int, Incoming] = {}
+        self._flushing = False
+        self.usable = True
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._flush()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._fail_all(f"the connection to the store broke: {exc or 'closed by the server'}")
+
+    def data_received(self, data: bytes) -> None:
+        for event in self.rpc.receive(data):
+            match event:
+                case grpc.Message(stream, message):
+                    if stream in self._unary:
+                        self._answers[stream] = message
+                    elif stream in self._streams:
+                        self._streams[stream].put(message)
+                case grpc.Finished(stream, code, text):
+                    self._finished(stream, code, text)
+                case grpc.Disconnected(_, fatal, reason):
+                    self.usable = False
+                    if fatal:
+                        self._fail_all(f"the store gave the connection up: {reason}")
+                        self.close()
+        self._flush_soon()
+
+    def call(self, method: str, message: bytes) -> "asyncio.Future[bytes]":
+        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        stream = self.rpc.call(method)
+        self._unary[stream] = future
+        self.rpc.send(stream, message, end=True)
+        future.add_done_callback(lambda done: self.cancel(stream) if done.cancelled() else None)
+        self._flush_soon()
+        return future
+
+    def open(self, method: str) -> Incoming:
+        stream = self.rpc.call(method)
+        incoming = self._streams[stream] = Incoming(self, stream)
+        self._flush_soon()
+        return incoming
+
+    def send(self, stream: int, message: bytes) -> None:
+        self.rpc.send(stream, message)
+        self._flush_soon()
+
+    def cancel(self, stream: int) -> None:
+        self._unary.pop(stream, None)
+        self._answers.pop(stream, None)
+        self._streams.pop(stream, None)
+        self.rpc.cancel(stream)
+        self._flush_soon()
+
+    def close(self) -> None:
+        self.usable = False
+        if self._transport is not None:
+            self._transport.close()
+
+    def _finished(self, stream: int, code: int, text: str) -> None:
+        future = self._unary.pop(stream, None)
+        answer = self._answers.pop(stream, None)
+        if future is not None:
+            if future.done():
+                return
+            if code == grpc.OK and answer is not None:
+                future.set_result(answer)
+            elif code == grpc.OK:
+                future.set_exception(RpcError(grpc.INTERNAL, "the answer has no message"))
+            else:
+                future.set_exception(RpcError(code, text))
+            return
+        incoming = self._streams.pop(stream, None)
+        if incoming is not None:
+            incoming.finish(RpcError(code, text))
+
+    def _fail_all(self, reason: str) -> None:
+        self.usable = False
+        unary, self._unary = self._unary, {}
+        streams, self._streams = self._streams, {}
+        for future in unary.values():
+            if not future.done():
+                future.set_exception(Unavailable(reason))
+        for incoming in streams.values():
+            incoming.finish(Unavailable(reason))
+
+    def _flush_soon(self) -> None:
+        if not self._flushing:
+            self._flushing = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        data = self.rpc.http.take_output() if self._transport is not None else b""
+        if data and self._transport is not None:
+            self._transport.write(data)
+
+
+class Channel:
+    """`endpoints` are URLs; with https a TLS context is needed.  Nothing is opened before the first call."""
+
+    def __init__(self, endpoints: Sequence[str], tls: ssl.SSLContext | None = None) -> None:
+        self._endpoints = [urlsplit(url if "//" in url else f"http://{url}") for url in endpoints]
+        self._tls = tls
+        self._connection: _Connection | None = None
+        self._connecting: asyncio.Task[_Connection] | None = None
+        self._attempts = 0
+        self._closed = False
+
+    async def call(self, method: str, message: bytes, *, timeout_s: float = 10.0) -> bytes:
+        """Raises RpcError, Unavailable."""
+        connection = await self._connected()
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await connection.call(method, message)
+        except TimeoutError as error:
+            raise Unavailable(f"the store did not answer {method} within {timeout_s} s") from error
+
+    async def open(self, method: str) -> Incoming:
+        """Raises Unavailable."""
+        return (await self._connected()).open(method)
+
+    async def close(self) -> None:
+        self._closed = True
+        if self._connecting is not None:
+            self._connecting.cancel()
+        if self._connection is not None:
+            self._connection.close()
+
+    async def _connected(self) -> _Connection:
+        if self._closed:
+            raise Unavailable("the store's client was closed")
+        if self._connection is not None and self._connection.usable:
+            return self._connection
+        if self._connecting is None:
+            self._connecting = asyncio.get_running_loop().create_task(self._connect())
+            self._connecting.add_done_callback(self._settle)
+        return await asyncio.shield(self._connecting)
+
+    def _settle(self, task: "asyncio.Task[_Connection]") -> None:
+        self._connecting = None
+        if not task.cancelled():
+            task.exception()  # all who waited have it
+
+    async def _connect(self) -> _Connection:
+        if self._attempts:
+            await asyncio.sleep(min(PAUSE_FIRST_S * 2**self._attempts, PAUSE_MAX_S))
+        endpoint = self._endpoints[self._attempts % len(self._endpoints)]
+        self._attempts += 1
+        secure = endpoint.scheme == "https"
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                _, connection = await asyncio.get_running_loop().create_connection(
+                    lambda: _Connection(endpoint.netloc, secure=secure), endpoint.hostname, endpoint.port or 2379, ssl=self._tls if secure else None
+                )
+        except (OSError, TimeoutError, ssl.SSLError) as error:
+            raise Unavailable(f"the store at {endpoint.geturl()} cannot be reached: {error or 'no answer in time'}") from error
+        self._attempts = 0
+        self._connection = connection
+        return connection
