@@ -152,6 +152,17 @@ def read_certificate(path: Path) -> x509.Certificate | None:
         raise PkiError(f"{path} is not a PEM certificate: {error}") from error
 
 
+def read_certificates(path: Path) -> tuple[x509.Certificate, ...]:
+    """A bundle, which must be there."""
+    data = _read(path)
+    if data is None:
+        raise PkiError(f"there is no file {path}")
+    try:
+        return tuple(x509.load_pem_x509_certificates(data))
+    except ValueError as error:
+        raise PkiError(f"{path} holds no PEM certificates: {error}") from error
+
+
 def read_key(path: Path) -> PrivateKey | None:
     """None where there is no file."""
     data = _read(path)

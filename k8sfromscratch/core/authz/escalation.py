@@ -6,7 +6,7 @@ always on while RBAC decides.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from k8sfromscratch.api.errors import forbidden
 from k8sfromscratch.api.resource import Resource
@@ -24,55 +24,57 @@ _LISTED_MAX = 20
 class EscalationCheck:
     name = "RBACEscalationCheck"
 
-    def __init__(self, chain: AuthorizerChain, rbac: RbacAuthorizer, view: CachedView) -> None:
-        self._chain, self._rbac, self._view = chain, rbac, view
+    def __init__(self, chain: AuthorizerChain, rbac: RbacAuthorizer) -> None:
+        self._chain, self._rbac = chain, rbac
 
     def mutate(self, request: AdmissionRequest, view: View) -> None:
         return None
 
     def validate(self, request: AdmissionRequest, view: View) -> None:
         obj = request.obj
+        # Roles and bindings are judged with the authorizers' own indexes, which follow the apiserver's one view.
+        cached = cast(CachedView, view)
         if request.resource.group != RBAC_GROUP or request.operation not in ("CREATE", "UPDATE") or obj is None or MASTERS_GROUP in request.user.groups:
             return
         match request.resource.plural:
             case "roles" | "clusterroles":
-                self._role(request, obj)
+                self._role(request, obj, cached)
             case "rolebindings" | "clusterrolebindings":
-                self._binding(request, obj)
+                self._binding(request, obj, cached)
 
-    def _role(self, request: AdmissionRequest, obj: dict[str, Any]) -> None:
+    def _role(self, request: AdmissionRequest, obj: dict[str, Any], view: CachedView) -> None:
         old = request.old or {}
         if request.old is not None and all((obj.get(part) or None) == (old.get(part) or None) for part in ("rules", "aggregationRule")):
             return
-        if self._may(request.user, "escalate", request.namespace, request.resource.plural, request.name):
+        if self._may(request.user, "escalate", request.namespace, request.resource.plural, request.name, view):
             return
         wanted = [Rule.of(rule) for rule in obj.get("rules") or ()]
         if obj.get("aggregationRule"):
             # What it will hold is not known yet.
             wanted = [Rule(*[frozenset("*")] * 3), Rule(frozenset("*"), urls=frozenset("*"))]
-        self._check(request.resource, request.name, request.namespace, request.user, wanted)
+        self._check(request.resource, request.name, request.namespace, request.user, wanted, view)
 
-    def _binding(self, request: AdmissionRequest, obj: dict[str, Any]) -> None:
+    def _binding(self, request: AdmissionRequest, obj: dict[str, Any], view: CachedView) -> None:
         old = request.old
         if old is not None and all((obj.get(part) or None) == (old.get(part) or None) for part in ("roleRef", "subjects")):
             return
         namespace, role = role_of(obj)
-        if self._may(request.user, "bind", request.namespace, "roles" if namespace else "clusterroles", role):
+        if self._may(request.user, "bind", request.namespace, "roles" if namespace else "clusterroles", role, view):
             return
-        rules = self._rbac.role_rules((namespace, role), self._view)
+        rules = self._rbac.role_rules((namespace, role), view)
         if rules is None:
             kind = "role" if namespace else "clusterrole"
             raise forbidden(
                 request.resource.plural, request.name, RBAC_GROUP, f'{kind}.{RBAC_GROUP} "{role}" not found, so that it cannot be told what it grants'
             )
-        self._check(request.resource, request.name, request.namespace, request.user, rules)
+        self._check(request.resource, request.name, request.namespace, request.user, rules, view)
 
-    def _may(self, user: UserInfo, verb: str, namespace: str, resource: str, name: str) -> bool:
+    def _may(self, user: UserInfo, verb: str, namespace: str, resource: str, name: str, view: CachedView) -> bool:
         asked = Attributes(user, verb, namespace, RBAC_GROUP, "v1", resource, "", name)
-        return self._chain.authorize(asked, self._view).allowed
+        return self._chain.authorize(asked, view).allowed
 
-    def _check(self, resource: Resource, name: str, namespace: str, user: UserInfo, wanted: Sequence[Rule]) -> None:
-        held, missing_roles = self._rbac.rules_for(user, namespace, self._view)
+    def _check(self, resource: Resource, name: str, namespace: str, user: UserInfo, wanted: Sequence[Rule], view: CachedView) -> None:
+        held, missing_roles = self._rbac.rules_for(user, namespace, view)
         missing = uncovered(held, wanted)
         if not missing:
             return

@@ -148,7 +148,7 @@ def check(view: MemoryView, user: UserInfo, obj: Object, old: Object | None = No
     resource = {"Role": ROLES, "ClusterRole": CLUSTER_ROLES, "RoleBinding": ROLE_BINDINGS, "ClusterRoleBinding": CLUSTER_ROLE_BINDINGS}[obj["kind"]]
     metadata = obj["metadata"]
     request = AdmissionRequest("UPDATE" if old else "CREATE", resource, "", metadata.get("namespace", ""), metadata["name"], user, obj, old)
-    EscalationCheck(chain, chain.rbac, view).validate(request, view)
+    EscalationCheck(chain, chain.rbac).validate(request, view)
 
 
 MANAGE = {"verbs": ["create", "update", "get"], "apiGroups": ["rbac.authorization.k8s.io"], "resources": ["roles", "rolebindings"]}
