@@ -87,8 +87,7 @@ def wanted() -> dict[str, Any]:
         _client("front-proxy-client", "front-proxy-client", authority="front-proxy-ca"),
     ]
     for master in masters():
-        for kind in ("server", "peer"):
-            certificates.append(_server(f"etcd/{kind}-{master.name}", master, common_name=master.name, authority="etcd/ca", usages=["server", "client"]))
+        certificates.append(_server(f"etcd/server-{master.name}", master, common_name=master.name, authority="etcd/ca"))
         domain = host.data.cluster_domain
         certificates.append(
             _server(
