@@ -9,7 +9,7 @@ import pytest
 from k8sfromscratch.api.errors import NotFound
 from k8sfromscratch.api.registry import EVENTS, PODS
 from k8sfromscratch.api.resource import Resource
-from k8sfromscratch.client import Client, DirectTransport
+from k8sfromscratch.client import Client, DirectTransport, Transport
 from k8sfromscratch.components.apiserver.server import ApiServer, ApiServerOptions
 from k8sfromscratch.components.controller_manager.app import run_controllers
 from k8sfromscratch.components.controller_manager.options import Options
@@ -89,17 +89,21 @@ Story = Callable[[Cluster], Awaitable[None]]
 
 @pytest.fixture
 def play() -> Callable[..., None]:
-    """`play(story, nodes=2, options=…, seed=0)` runs the cluster for as long as the story takes."""
+    """`play(story, nodes=2, options=…, seed=0)` runs the cluster for as long as the story takes; `wrap` changes the controllers' way to the server."""
 
-    def run(story: Story, *, nodes: int = 2, options: Options | None = None, seed: int = 0) -> None:
+    def run(
+        story: Story, *, nodes: int = 2, options: Options | None = None, seed: int = 0, wrap: Callable[[Transport, Env], Transport] = lambda inner, env: inner
+    ) -> None:
         async def main(env: Env) -> None:
             server = ApiServer(LocalStorage.memory(env), env, ApiServerOptions(admission=chain()))
             await server.start()
-            client = Client(DirectTransport(server.handle, LOOPBACK))
+            transport = DirectTransport(server.handle, LOOPBACK)
+            client = Client(transport)
             try:
                 async with asyncio.TaskGroup() as tasks:
                     cluster = Cluster(client, env, tasks)
-                    parts = [tasks.create_task(run_controllers(client, env, options or Options())), tasks.create_task(run_scheduler(client, env))]
+                    controllers = run_controllers(Client(wrap(transport, env)), env, options or Options())
+                    parts = [tasks.create_task(controllers), tasks.create_task(run_scheduler(client, env))]
                     for number in range(1, nodes + 1):
                         cluster.power_on(f"n{number}")
                     await story(cluster)
