@@ -4,7 +4,7 @@
     Accept: application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io   metadata informers
     Accept: application/vnd.kubernetes.protobuf,application/json               typed Go clients: they get JSON
 
-Protobuf is not spoken: a client that offers nothing else is refused (406), a body in it too (415).
+Protobuf is read but not written: a client that takes nothing else is refused (406).
 """
 
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from typing import Any, Literal
 import orjson
 import yaml
 
+from k8sfromscratch.api import protobuf_body
 from k8sfromscratch.api.errors import BadRequest, NotAcceptable, RequestEntityTooLarge, UnsupportedMediaType
 from k8sfromscratch.process.http import Request
 
@@ -109,6 +110,9 @@ def decode_body(request: Request) -> Any:
         return from_json(request.body)
     if kind in (YAML, "application/x-yaml", "text/yaml"):
         return from_yaml(request.body)
+    if kind == protobuf_body.MEDIA_TYPE:
+        check_size(request.body)
+        return protobuf_body.decode(request.body)
     raise UnsupportedMediaType(
         f"the body of the request was in an unknown format - accepted media types include: application/json, application/yaml (got {kind})"
     )

@@ -102,7 +102,7 @@ class ApiServer:
         self.store = Store(storage, EventLeases(storage, env.clock, self.options.event_ttl_s))
         self.metrics = Metrics()
         self.hooks_pending = [name for name, _ in self.options.hooks]
-        transformer = Transformer()
+        transformer = Transformer(env.clock)
         allocations = Allocations(self.catalog, self.options.ranges, env)
         intake = Intake()
         admission = self.options.admission

@@ -134,6 +134,24 @@ def _create_pod(pod: Object) -> None:
     pod["status"] = {"phase": "Pending", "qosClass": qos_class(pod)}
 
 
+def _create_job(job: Object) -> None:
+    """A Job finds its pods by its own UID, unless it says that it brings a selector of its own."""
+    spec, metadata = job["spec"], job["metadata"]
+    if spec.get("manualSelector"):
+        return
+    labels = {
+        "controller-uid": metadata["uid"],
+        "batch.kubernetes.io/controller-uid": metadata["uid"],
+        "job-name": metadata["name"],
+        "batch.kubernetes.io/job-name": metadata["name"],
+    }
+    template = spec.setdefault("template", {})
+    template["metadata"] = {**(template.get("metadata") or {}), "labels": {**((template.get("metadata") or {}).get("labels") or {}), **labels}}
+    selector = spec.get("selector") or {}
+    matched = {**(selector.get("matchLabels") or {}), "batch.kubernetes.io/controller-uid": metadata["uid"]}
+    spec["selector"] = {**selector, "matchLabels": matched}
+
+
 def _create_namespace(namespace: Object) -> None:
     """The namespace controller removes this finalizer once the namespace is empty."""
     finalizers = namespace.setdefault("spec", {}).setdefault("finalizers", [])
@@ -184,5 +202,5 @@ _CONFINED: dict[tuple[str, str], Callable[[Object, Object], Object]] = {
     ("pods", "resize"): _only_resources,
     ("certificatesigningrequests.certificates.k8s.io", "approval"): _only_conditions,
 }
-_ON_CREATE: dict[str, Callable[[Object], None]] = {"pods": _create_pod, "namespaces": _create_namespace}
+_ON_CREATE: dict[str, Callable[[Object], None]] = {"pods": _create_pod, "jobs.batch": _create_job, "namespaces": _create_namespace}
 _ON_UPDATE: dict[str, Callable[[Object, Object], None]] = {"namespaces": _update_namespace}

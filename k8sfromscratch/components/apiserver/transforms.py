@@ -1,26 +1,82 @@
-"""What Accept can turn an object into: PartialObjectMetadata, or a row of a Table."""
+"""What Accept can turn objects into: PartialObjectMetadata, or the rows of a Table, which is what `kubectl get` prints.
+
+Columns and cells are `api.columns`'; here is the wire form.  Source: meta.k8s.io/v1 Table.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from k8sfromscratch.api import columns
+from k8sfromscratch.api.errors import BadRequest
+from k8sfromscratch.api.registry import PODS
 from k8sfromscratch.components.apiserver.call import Call
+from k8sfromscratch.components.apiserver.conversion import to_served
 from k8sfromscratch.components.apiserver.entries import Entry, Object
+from k8sfromscratch.process.clock import Clock
+
+_INCLUDE = ("", "None", "Metadata", "Object")
 
 
 class Transformer:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
     def one(self, call: Call, entry: Entry, *, headed: bool = True) -> Object:
-        return self._partial(call, entry.decode())
+        """`headed` false leaves out a Table's headings: of a watch, only the first event has them."""
+        obj = to_served(call.served, entry.decode())
+        if call.output.transform != "Table":
+            return self._partial(call, obj)
+        return self._table(call, [obj], {"resourceVersion": obj["metadata"].get("resourceVersion", "")}, headed=headed)
 
     def many(self, call: Call, entries: Sequence[Entry], metadata: Mapping[str, Any]) -> Object:
+        objs = [to_served(call.served, entry.decode()) for entry in entries]
+        if call.output.transform == "Table":
+            return self._table(call, objs, metadata)
         return {
             "kind": "PartialObjectMetadataList",
-            "apiVersion": f"meta.k8s.io/{call.output.transform_version}",
+            "apiVersion": _version(call),
             "metadata": dict(metadata),
-            "items": [self._partial(call, entry.decode()) for entry in entries],
+            "items": [self._partial(call, obj) for obj in objs],
         }
 
     def bookmark(self, call: Call, obj: Object) -> Object:
-        return self._partial(call, obj)
+        """A bookmark has a version and no object: a Table tells it in its row's object."""
+        if call.output.transform != "Table":
+            return self._partial(call, obj)
+        table = self._table(call, [], {"resourceVersion": obj["metadata"]["resourceVersion"]}, headed=False)
+        return {**table, "rows": [{"cells": [], "object": self._row_object(call, obj)}]}
 
     def _partial(self, call: Call, obj: Object) -> Object:
-        return {"kind": "PartialObjectMetadata", "apiVersion": f"meta.k8s.io/{call.output.transform_version}", "metadata": obj["metadata"]}
+        return {"kind": "PartialObjectMetadata", "apiVersion": _version(call), "metadata": obj["metadata"]}
+
+    def _table(self, call: Call, objs: Sequence[Object], metadata: Mapping[str, Any], *, headed: bool = True) -> Object:
+        resource = call.served.resource
+        now = self._clock.now()
+        headings = [
+            {"name": column.name, "type": column.type, "format": column.format, "description": column.description, "priority": column.priority}
+            for column in columns.columns(resource)
+        ]
+        rows = []
+        for obj in objs:
+            row: Object = {"cells": columns.cells(resource, obj, now)}
+            if resource == PODS and (obj.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
+                phase = obj["status"]["phase"]
+                message = "The pod has completed successfully." if phase == "Succeeded" else "The pod failed."
+                row["conditions"] = [{"type": "Completed", "status": "True", "reason": phase, "message": message}]
+            included = self._row_object(call, obj)
+            if included is not None:
+                row["object"] = included
+            rows.append(row)
+        return {"kind": "Table", "apiVersion": _version(call), "metadata": dict(metadata), "columnDefinitions": headings if headed else None, "rows": rows}
+
+    def _row_object(self, call: Call, obj: Object) -> Object | None:
+        include = call.request.arg("includeObject")
+        if include not in _INCLUDE:
+            raise BadRequest(f'includeObject: Unsupported value: "{include}": supported values: "Metadata", "None", "Object"')
+        if include == "None":
+            return None
+        return obj if include == "Object" else self._partial(call, obj)
+
+
+def _version(call: Call) -> str:
+    return f"meta.k8s.io/{call.output.transform_version}"
