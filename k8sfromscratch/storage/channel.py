@@ -230,7 +230,7 @@ class Channel:
         try:
             async with asyncio.timeout(CONNECT_S):
                 _, connection = await asyncio.get_running_loop().create_connection(
-                    lambda: _Connection(endpoint.netloc, secure=secure), endpoint.hostname, endpoint.port or 2379, ssl=self._tls if secure else None
+                    lambda: _Connection(endpoint.netloc, secure=secure), endpoint.hostname or "", endpoint.port or 2379, ssl=self._tls if secure else None
                 )
         except (OSError, TimeoutError, ssl.SSLError) as error:
             raise Unavailable(f"the store at {endpoint.geturl()} cannot be reached: {error or 'no answer in time'}") from error
