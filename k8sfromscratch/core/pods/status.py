@@ -152,7 +152,8 @@ def _phase(pod: Object, init: list[Object], regular: list[Object], report: Repor
     if spec.is_terminal(pod):
         return str(pod["status"]["phase"])
     if report.ending is not None:
-        return "Failed" if report.ended else _living_phase(pod, init, regular)
+        # However its containers end now, the pod has failed; and the phase that says so is final.
+        return "Failed" if report.ended else str((pod.get("status") or {}).get("phase") or "Pending")
     if report.ended:
         return "Succeeded" if regular and all(_exit_code(s) == 0 for s in regular) else "Failed"
     return _living_phase(pod, init, regular)
@@ -271,8 +272,8 @@ def status_patch(pod: Object, status: Object) -> Object | None:
     changed: Object = {}
     for name, value in status.items():
         if name == "conditions":
-            known = {c["type"]: _content(c) for c in old.get("conditions") or []}
-            differing = [c for c in value if known.get(c["type"]) != _content(c)]
+            known = {c["type"]: c for c in old.get("conditions") or []}
+            differing = [_over(known.get(c["type"]), c) for c in value if _content(known.get(c["type"])) != _content(c)]
             if differing:
                 changed[name] = differing
         elif _content(old.get(name)) != _content(value):
@@ -281,6 +282,11 @@ def status_patch(pod: Object, status: Object) -> Object | None:
         if name in old and name not in status and not spec.is_terminal(pod):
             changed[name] = None
     return {"status": changed} if changed else None
+
+
+def _over(old: Object | None, new: Object) -> Object:
+    """Merging would keep a reason or message that is no longer said: null takes it away."""
+    return {**{key: None for key in ("reason", "message") if key in (old or {})}, **new}
 
 
 def _content(value: Any) -> Any:

@@ -111,6 +111,9 @@ def test_an_ending_is_failed_only_when_all_has_ended():
     machine = PodMachine(make_pod("app"))
     machine.settle()
     ending = Ending("Evicted", "low on memory")
+    machine.publish()
+    assert pod_status(machine.pod, Report(machine.runtime, ending=ending), START)["phase"] == "Running"
+    machine.end("app", 0)
     assert pod_status(machine.pod, Report(machine.runtime, ending=ending), START)["phase"] == "Running"
     failed = pod_status(machine.pod, Report(machine.runtime, ending=ending, ended=True), START)
     assert (failed["phase"], failed["reason"], failed["message"]) == ("Failed", "Evicted", "low on memory")
@@ -161,3 +164,12 @@ def test_the_patch_ignores_what_the_api_leaves_out():
     for condition in status["conditions"]:
         condition.pop("lastProbeTime")
     assert status_patch(machine.pod, PodMachine.status(machine)) is None
+
+
+def test_what_a_condition_no_longer_says_is_taken_away():
+    machine = PodMachine(make_pod("app"))
+    machine.publish()
+    machine.settle()
+    patch = status_patch(machine.pod, machine.status())
+    ready = next(c for c in patch["status"]["conditions"] if c["type"] == "Ready")
+    assert (ready["status"], ready["reason"], ready["message"]) == ("True", None, None)
