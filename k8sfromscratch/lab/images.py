@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from k8sfromscratch.lab import wheelhouse
 from k8sfromscratch.lab.errors import SpecError
-from k8sfromscratch.lab.oci import ImageConfig, manifest_digest, write_archive
+from k8sfromscratch.lab.oci import ImageConfig, Layer, make_layer, manifest_digest, write_archive
 from k8sfromscratch.lab.record import CACHE_DIR
 from k8sfromscratch.lab.shell import run
 from k8sfromscratch.lab.spec import ROOT
@@ -101,18 +101,28 @@ def _build(recipe: Recipe, reference: str, archive: Path, wheels: Wheelhouse) ->
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     try:
-        base = _extract_packages(recipe, work)
-        trees = [base]
+        base_key = _key(recipe.model_dump_json(exclude={"reference", "entrypoint", "cmd", "env", "user"}))
+        base = _base(recipe, archive.parent / f"base-{base_key}")
+        layers = [make_layer(base, archive.parent / f"layer-{base_key}.tar.gz")]
         if recipe.wheels:
-            trees += _install_wheels(work, base, wheels)
+            layers += _wheel_layers(base, base_key, work, wheels)
         config = ImageConfig(entrypoint=recipe.entrypoint, cmd=recipe.cmd, env=recipe.env, user=recipe.user)
-        write_archive(archive, reference, trees, config)
+        write_archive(archive, reference, layers, config)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _extract_packages(recipe: Recipe, work: Path) -> Path:
-    extracted, base = work / "extracted", work / "base"
+def _key(*inputs: str) -> str:
+    return hashlib.sha256("\0".join(inputs).encode()).hexdigest()[:12]
+
+
+def _base(recipe: Recipe, base: Path) -> Path:
+    """The tree of the recipe's packages; kept, since wheels are compiled with the Python that is in it."""
+    if base.exists():
+        return base
+    extracted, kept = base.with_suffix(".extracted"), base.with_suffix(".kept")
+    for leftover in (extracted, kept):
+        shutil.rmtree(leftover, ignore_errors=True)
     run(
         [
             *("mmdebstrap", "--quiet", "--variant=extract", "--mode=root", "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr"),
@@ -122,50 +132,59 @@ def _extract_packages(recipe: Recipe, work: Path) -> Path:
         timeout_s=600,
     )
     if recipe.keep:
-        base.mkdir()
-        for kept in recipe.keep:
-            target = base / kept
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(extracted / kept, target)
+        for path in recipe.keep:
+            (kept / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(extracted / path, kept / path)
+        shutil.rmtree(extracted)
     else:
-        extracted.rename(base)
+        extracted.rename(kept)
+    _adjust(recipe, kept)
+    kept.rename(base)
+    return base
+
+
+def _adjust(recipe: Recipe, tree: Path) -> None:
     for pattern in recipe.drop:
-        for dropped in sorted(base.glob(pattern)):
+        for dropped in sorted(tree.glob(pattern)):
             if dropped.is_dir() and not dropped.is_symlink():
                 shutil.rmtree(dropped)
             else:
                 dropped.unlink()
     for directory in recipe.directories:
-        (base / directory).mkdir(parents=True, exist_ok=True)
+        (tree / directory).mkdir(parents=True, exist_ok=True)
     if "tmp" in recipe.directories:
-        (base / "tmp").chmod(0o1777)
+        (tree / "tmp").chmod(0o1777)
     for name, text in recipe.files.items():
-        (base / name).parent.mkdir(parents=True, exist_ok=True)
-        (base / name).write_text(text)
-        (base / name).chmod(0o755 if text.startswith("#!") else 0o644)
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_text(text)
+        (tree / name).chmod(0o755 if text.startswith("#!") else 0o644)
     if recipe.links is not None:
-        into = base / recipe.links.into
+        into = tree / recipe.links.into
         into.mkdir(parents=True, exist_ok=True)
-        for name in run(["chroot", base, *recipe.links.list]).split():
+        for name in run(["chroot", tree, *recipe.links.list]).split():
             if not (into / name).exists():
                 (into / name).symlink_to(recipe.links.program)
-    return base
 
 
-def _install_wheels(work: Path, base: Path, wheels: Wheelhouse) -> list[Path]:
-    """Two layers, dependencies and project: a change of our source leaves the large one as it was.  Bytecode is made by the image's own Python."""
-    gathered = work / "wheels"
-    gathered.mkdir()
-    run(["tar", "-xf", wheels.dependencies, "-C", gathered])
-    layers = []
-    for name, files in (("dependencies", sorted(file for file in gathered.iterdir() if not file.name.startswith("pip-"))), ("project", [wheels.project])):
-        layer = work / name
-        quiet = ("--quiet", "--no-index", "--no-deps", "--no-compile", "--root-user-action=ignore", "--disable-pip-version-check")
-        run([sys.executable, "-m", "pip", "install", *quiet, *wheelhouse.for_nodes(), "--target", layer / SITE, *files], timeout_s=300)
-        mounted = base / SITE
-        mounted.parent.mkdir(parents=True, exist_ok=True)
-        (layer / SITE).rename(mounted)
-        run(["chroot", base, "python3", "-m", "compileall", "-q", "--invalidation-mode=unchecked-hash", f"/{SITE}"], timeout_s=300)
-        mounted.rename(layer / SITE)
-        layers.append(layer)
-    return layers
+def _wheel_layers(base: Path, base_key: str, work: Path, wheels: Wheelhouse) -> list[Layer]:
+    """Two layers, dependencies and project: a change of our source leaves the large one as it was."""
+    dependencies = base.parent / f"layer-{_key(base_key, wheels.dependencies_hash)}.tar.gz"
+    if not dependencies.exists():
+        gathered = work / "wheels"
+        gathered.mkdir()
+        run(["tar", "-xf", wheels.dependencies, "-C", gathered])
+        _install(base, work / "dependencies", [file for file in sorted(gathered.iterdir()) if not file.name.startswith("pip-")])
+    _install(base, work / "project", [wheels.project])
+    return [make_layer(work / "dependencies", dependencies), make_layer(work / "project", work / "project.tar.gz")]
+
+
+def _install(base: Path, layer: Path, files: list[Path]) -> None:
+    """Wheels below `layer`, with bytecode made by the image's own Python: the tree is moved into the base for that, and out again."""
+    quiet = ("--quiet", "--no-index", "--no-deps", "--no-compile", "--root-user-action=ignore", "--disable-pip-version-check")
+    run([sys.executable, "-m", "pip", "install", *quiet, *wheelhouse.for_nodes(), "--target", layer / SITE, *files], timeout_s=300)
+    mounted = base / SITE
+    shutil.rmtree(mounted, ignore_errors=True)
+    mounted.parent.mkdir(parents=True, exist_ok=True)
+    (layer / SITE).rename(mounted)
+    run(["chroot", base, "python3", "-m", "compileall", "-q", "--invalidation-mode=unchecked-hash", f"/{SITE}"], timeout_s=300)
+    mounted.rename(layer / SITE)

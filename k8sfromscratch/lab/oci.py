@@ -29,6 +29,14 @@ class ImageConfig:
 
 
 @dataclass(frozen=True)
+class Layer:
+    """A compressed layer in a file.  `diff_id` is the digest of what it holds uncompressed: what a runtime knows the unpacked layer by."""
+
+    file: Path
+    diff_id: str
+
+
+@dataclass(frozen=True)
 class Blob:
     media_type: str
     content: bytes
@@ -41,13 +49,23 @@ class Blob:
         return {"mediaType": self.media_type, "digest": self.digest, "size": len(self.content), **more}
 
 
-def write_archive(archive: Path, reference: str, trees: Sequence[Path], config: ImageConfig) -> None:
-    """`reference` is the full name (`docker.io/library/busybox:latest`); each tree becomes a layer, lowest first."""
-    layers, diff_ids = [], []
-    for tree in trees:
+def make_layer(tree: Path, file: Path) -> Layer:
+    """The tree as a layer, kept in `file`; made only if it is not there, so the caller names the file by what the tree is made from."""
+    note = file.with_suffix(".diff_id")
+    if not (file.exists() and note.exists()):
+        file.parent.mkdir(parents=True, exist_ok=True)
         plain = _tar_of(tree)
-        diff_ids.append("sha256:" + hashlib.sha256(plain).hexdigest())
-        layers.append(Blob("application/vnd.oci.image.layer.v1.tar+gzip", gzip.compress(plain, GZIP_LEVEL, mtime=0)))
+        note.write_text("sha256:" + hashlib.sha256(plain).hexdigest())
+        fresh = file.with_suffix(".new")
+        fresh.write_bytes(gzip.compress(plain, GZIP_LEVEL, mtime=0))
+        fresh.replace(file)
+    return Layer(file, note.read_text())
+
+
+def write_archive(archive: Path, reference: str, made: Sequence[Layer], config: ImageConfig) -> None:
+    """`reference` is the full name (`docker.io/library/busybox:latest`); layers come lowest first."""
+    layers = [Blob("application/vnd.oci.image.layer.v1.tar+gzip", layer.file.read_bytes()) for layer in made]
+    diff_ids = [layer.diff_id for layer in made]
     image = Blob(
         "application/vnd.oci.image.config.v1+json",
         _json(

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from k8sfromscratch.lab.oci import ImageConfig, manifest_digest, write_archive
+from k8sfromscratch.lab.oci import ImageConfig, make_layer, manifest_digest, write_archive
 
 
 @pytest.fixture
@@ -45,7 +45,12 @@ def manifest_of(archive: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def test_manifest_config_and_layer_fit_together(tree: Path, tmp_path: Path) -> None:
     archive = tmp_path / "image.tar"
-    write_archive(archive, "docker.io/library/tool:1", [tree], ImageConfig(entrypoint=["/bin/tool"], env={"PATH": "/bin"}, user="65534"))
+    write_archive(
+        archive,
+        "docker.io/library/tool:1",
+        [make_layer(tree, tmp_path / "layer.tar.gz")],
+        ImageConfig(entrypoint=["/bin/tool"], env={"PATH": "/bin"}, user="65534"),
+    )
     descriptor, manifest = manifest_of(archive)
     assert descriptor["annotations"]["io.containerd.image.name"] == "docker.io/library/tool:1"
     assert manifest_digest(archive) == descriptor["digest"]
@@ -60,7 +65,7 @@ def test_manifest_config_and_layer_fit_together(tree: Path, tmp_path: Path) -> N
 
 def test_layers_keep_modes_and_links_and_drop_owners_and_times(tree: Path, tmp_path: Path) -> None:
     archive = tmp_path / "image.tar"
-    write_archive(archive, "tool", [tree], ImageConfig())
+    write_archive(archive, "tool", [make_layer(tree, tmp_path / "layer.tar.gz")], ImageConfig())
     _, manifest = manifest_of(archive)
     plain = gzip.decompress(blob(archive, manifest["layers"][0]["digest"]))
     with tarfile.open(fileobj=io.BytesIO(plain)) as tar:
@@ -74,11 +79,18 @@ def test_layers_keep_modes_and_links_and_drop_owners_and_times(tree: Path, tmp_p
 
 
 def test_the_same_tree_gives_the_same_bytes(tree: Path, tmp_path: Path) -> None:
-    first, second = tmp_path / "first.tar", tmp_path / "second.tar"
-    write_archive(first, "tool", [tree], ImageConfig())
+    def digest(name: str) -> str:
+        write_archive(tmp_path / f"{name}.tar", "tool", [make_layer(tree, tmp_path / f"{name}.tar.gz")], ImageConfig())
+        return manifest_digest(tmp_path / f"{name}.tar")
+
+    first = digest("first")
     os.utime(tree / "bin/tool", (1, 1))
-    write_archive(second, "tool", [tree], ImageConfig())
-    assert manifest_digest(first) == manifest_digest(second)
+    assert digest("second") == first
     (tree / "bin/tool").write_text("#!/bin/sh\nexit 1\n")
-    write_archive(second, "tool", [tree], ImageConfig())
-    assert manifest_digest(first) != manifest_digest(second)
+    assert digest("third") != first
+
+
+def test_a_layer_is_made_once(tree: Path, tmp_path: Path) -> None:
+    """Its file is named by what the tree is made from: if it is there, the tree need not be."""
+    made = make_layer(tree, tmp_path / "layer.tar.gz")
+    assert make_layer(tmp_path / "no-tree", tmp_path / "layer.tar.gz") == made

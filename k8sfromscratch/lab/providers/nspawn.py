@@ -19,7 +19,7 @@ from k8sfromscratch.lab import cgroups, keys, network, node_image
 from k8sfromscratch.lab.errors import MissingTool, NotReady
 from k8sfromscratch.lab.providers.base import Provider
 from k8sfromscratch.lab.record import LAB_DIR, MachineRecord, Record
-from k8sfromscratch.lab.shell import run
+from k8sfromscratch.lab.shell import attempt, run
 from k8sfromscratch.lab.spec import ClusterSpec, Machine
 
 BOOT_TIMEOUT_S = 60
@@ -127,6 +127,8 @@ class NspawnProvider(Provider):
             known = record.machines[machine.name]
             known.cgroup = f"{self.spec.name}-{machine.name}"
         cgroups.remove(full_name)
+        # The kernel takes the interface of a machine that ended away a moment later; nspawn would find its name taken.
+        attempt(["ip", "link", "delete", f"vb-{full_name}"])
         joins = cgroups.create(full_name)
         command = [
             "systemd-nspawn",
