@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from k8sfromscratch.lab.oci import ImageConfig, write_archive
+from k8sfromscratch.lab.oci import ImageConfig, make_layer, write_archive
 
 PROGRAMS = ("containerd", "ctr", "runc", "busybox")
 CNI_PLUGINS = "/usr/lib/cni"
@@ -66,11 +66,11 @@ class PrivateContainerd:
         (self.base / "cni" / "10-test.conflist").write_text(_NETWORK.format(base=self.base, subnet=self._subnet))
         (self.base / "config.toml").write_text(_CONFIG.format(base=self.base, pause=PAUSE, plugins=CNI_PLUGINS))
         self._launch()
-        for reference, config in (
-            (PAUSE, ImageConfig(entrypoint=["/bin/sh", "-c", "trap 'exit 0' TERM; while :; do sleep 1000 & wait; done"])),
-            (BUSYBOX, ImageConfig(cmd=["sh"])),
-        ):
-            self._import(reference, config)
+        layer = make_layer(self._busybox_tree(), self.base / "layer.tar.gz")
+        pause = ImageConfig(entrypoint=["/bin/sh", "-c", "trap 'exit 0' TERM; while :; do sleep 1000 & wait; done"])
+        for reference, config in ((PAUSE, pause), (BUSYBOX, ImageConfig(cmd=["sh"]))):
+            write_archive(self.base / "image.tar", reference, [layer], config)
+            self._ctr("images", "import", f"{self.base}/image.tar")
 
     def restart(self) -> None:
         self._end()
@@ -108,21 +108,17 @@ class PrivateContainerd:
             self._process.wait(timeout=START_TIMEOUT_S)
             self._process = None
 
-    def _import(self, reference: str, config: ImageConfig) -> None:
+    def _busybox_tree(self) -> Path:
         tree = self.base / "tree"
         for directory in ("bin", "tmp", "proc", "sys", "dev", "etc"):
-            (tree / directory).mkdir(parents=True, exist_ok=True)
+            (tree / directory).mkdir(parents=True)
         busybox = shutil.which("busybox")
         assert busybox is not None
         shutil.copy(busybox, tree / "bin" / "busybox")
         for name in subprocess.run([busybox, "--list"], check=True, capture_output=True, text=True).stdout.split():
-            link = tree / "bin" / name
-            if not link.is_symlink() and name != "busybox":
-                link.symlink_to("/bin/busybox")
-        archive = self.base / "image.tar"
-        write_archive(archive, reference, [tree], config)
-        self._ctr("images", "import", str(archive))
-        archive.unlink()
+            if name != "busybox":
+                (tree / "bin" / name).symlink_to("/bin/busybox")
+        return tree
 
     def _ctr_words(self) -> list[str]:
         return ["ctr", "--address", f"{self.base}/containerd.sock", "--namespace", "k8s.io"]
