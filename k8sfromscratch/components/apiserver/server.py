@@ -193,6 +193,8 @@ class ApiServer:
         self._authorize(request, info, user)
         if not info.is_resource:
             return replies.compressed(await self._paths.answer(request, user), request)
+        if not self.feed.synced:
+            raise errors.ServiceUnavailable("the server is starting: its caches are not filled yet", retry_after_s=1)
         served = self.catalog.find(info.group, info.version, info.resource)
         if info.namespace and not served.resource.namespaced and info.resource != "namespaces":
             raise errors.NotFound("the server could not find the requested resource")

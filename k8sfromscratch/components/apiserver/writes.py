@@ -14,6 +14,7 @@ from k8sfromscratch.components.apiserver.call import Call
 from k8sfromscratch.components.apiserver.entries import Entry, Object
 from k8sfromscratch.components.apiserver.feed import Feed
 from k8sfromscratch.components.apiserver.intake import Intake
+from k8sfromscratch.components.apiserver.names import generated
 from k8sfromscratch.components.apiserver.patches import patcher
 from k8sfromscratch.components.apiserver.reads import Reads
 from k8sfromscratch.components.apiserver.store import Delete, Outcome, Store, Write
@@ -23,10 +24,6 @@ from k8sfromscratch.core.patch.values import copied_object
 from k8sfromscratch.process.clock import Env, rfc3339
 from k8sfromscratch.process.http import Response
 
-# Five of these 27 letters make 14 million names; vowels and look-alikes are left out so that no name is a word.
-_SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
-_SUFFIX_LENGTH = 5
-_GENERATED_NAME_MAX = 63
 _GENERATE_ATTEMPTS = 8
 
 Mutate = Callable[[Object], Awaitable[Object]]
@@ -63,7 +60,7 @@ class Writes:
             )
         for attempt in range(_GENERATE_ATTEMPTS):
             if generate:
-                metadata["name"] = self._generated(generate)
+                metadata["name"] = generated(generate, self._env.rng)
             try:
                 return await self._create_named(call, copied_object(obj) if generate else obj)
             except errors.AlreadyExists as error:
@@ -98,10 +95,6 @@ class Writes:
             if self._feed.revision == seen:
                 raise
             phase(request, self._view)
-
-    def _generated(self, base: str) -> str:
-        suffix = "".join(self._env.rng.choice(_SUFFIX_LETTERS) for _ in range(_SUFFIX_LENGTH))
-        return base[: _GENERATED_NAME_MAX - _SUFFIX_LENGTH] + suffix
 
     # -- update and patch
 

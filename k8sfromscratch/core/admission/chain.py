@@ -8,14 +8,21 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from k8sfromscratch.core.admission.default_toleration_seconds import DefaultTolerationSeconds
 from k8sfromscratch.core.admission.namespace_lifecycle import NamespaceLifecycle
+from k8sfromscratch.core.admission.noderestriction import NodeRestriction
 from k8sfromscratch.core.admission.priority import Priority
+from k8sfromscratch.core.admission.serviceaccount import ServiceAccount
 from k8sfromscratch.core.admission.types import AdmissionRequest, Plugin, View
 
-# name → (how to make one, whether it runs unless it is disabled)
-PLUGINS: Mapping[str, tuple[Callable[[], Plugin], bool]] = {
-    "NamespaceLifecycle": (NamespaceLifecycle, True),
-    "DefaultTolerationSeconds": (DefaultTolerationSeconds, True),
-    "Priority": (Priority, True),
+RandomSuffix = Callable[[], str]
+"""Five characters, new ones each time."""
+
+# In the order in which they run.  NodeRestriction is off by default upstream, though no cluster should be without it.
+PLUGINS: Mapping[str, Callable[[RandomSuffix], Plugin]] = {
+    "NamespaceLifecycle": lambda random_suffix: NamespaceLifecycle(),
+    "ServiceAccount": ServiceAccount,
+    "NodeRestriction": lambda random_suffix: NodeRestriction(),
+    "DefaultTolerationSeconds": lambda random_suffix: DefaultTolerationSeconds(),
+    "Priority": lambda random_suffix: Priority(),
 }
 
 
@@ -40,9 +47,9 @@ class Chain:
         return tuple(plugin.name for plugin in self._plugins)
 
 
-def chain(enable: Collection[str] = (), disable: Collection[str] = ()) -> Chain:
-    """The plugins that are on by default, and those of `enable`, without those of `disable`.  Raises UnknownPlugin."""
+def chain(random_suffix: RandomSuffix, *, enable: Collection[str] = (), disable: Collection[str] = (), always: Sequence[Plugin] = ()) -> Chain:
+    """All plugins but those of `disable`, then those that run always.  `enable` only names what must be there.  Raises UnknownPlugin."""
     for name in (*enable, *disable):
         if name not in PLUGINS:
             raise UnknownPlugin(f'admission plugin "{name}" is unknown: there are {", ".join(PLUGINS)}')
-    return Chain([make() for name, (make, by_default) in PLUGINS.items() if (by_default or name in enable) and name not in disable])
+    return Chain([*(make(random_suffix) for name, make in PLUGINS.items() if name not in disable), *always])
