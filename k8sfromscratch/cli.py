@@ -1,0 +1,92 @@
+"""`kfs`: the cluster in one process, from the command line.
+
+kfs up [--data-dir D] [--port P] [--nodes N] [--token T]     serves until interrupted
+kfs version
+"""
+
+import argparse
+import asyncio
+import secrets
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from k8sfromscratch import KUBERNETES_VERSION, __version__
+
+STARTED = time.monotonic()
+"""As near to the process's start as Python lets us see."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = _parser().parse_args(argv)
+    if arguments.command == "version":
+        print(f"kfs {__version__}, Kubernetes {KUBERNETES_VERSION}")
+        return 0
+    return _up(arguments)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="kfs", description="A complete Kubernetes in readable Python.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_parser("version", help="print the versions")
+    up = commands.add_parser("up", help="run a cluster in this process, with simulated nodes, until interrupted")
+    up.add_argument("--data-dir", type=Path, help="keep the cluster's data and its kubeconfig here (default: in memory, gone at the end)")
+    up.add_argument("--host", default="127.0.0.1", help="address to serve on (default: %(default)s)")
+    up.add_argument("--port", type=_port, default=0, help="port to serve on (default: any free one)")
+    up.add_argument("--nodes", type=_count, default=1, help="how many nodes to simulate (default: %(default)s)")
+    up.add_argument("--token", help="the administrator's bearer token (default: a random one)")
+    return parser
+
+
+def _up(arguments: argparse.Namespace) -> int:
+    import uvloop
+
+    from k8sfromscratch.process import logs
+
+    logs.setup("WARNING")
+    with ExitStack() as stack:
+        folder = arguments.data_dir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kfs-", ignore_cleanup_errors=True)))
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(_serve(arguments, folder))
+        except OSError as error:
+            where = f": {error.filename}" if error.filename else ""
+            print(f"kfs: the cluster cannot start: {error.strerror or error}{where}", file=sys.stderr)
+            return 1
+    return 0
+
+
+async def _serve(arguments: argparse.Namespace, folder: Path) -> None:
+    from k8sfromscratch.embedded import Settings, cluster
+    from k8sfromscratch.process.clock import Env
+
+    stop = asyncio.Event()
+    for which in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(which, stop.set)
+    settings = Settings(
+        folder.resolve(), arguments.token or secrets.token_urlsafe(24), arguments.data_dir is not None, arguments.host, arguments.port, arguments.nodes
+    )
+    async with cluster(settings, Env()) as running:
+        print(f"ready in {time.monotonic() - STARTED:.2f} s: {running.server}")
+        print(f"export KUBECONFIG={running.kubeconfig}", flush=True)
+        await stop.wait()
+
+
+def _port(text: str) -> int:
+    if not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or not 0 <= int(text) <= 256:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of nodes from 0 to 256")
+    return int(text)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
