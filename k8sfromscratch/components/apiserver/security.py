@@ -64,7 +64,9 @@ class Security:
         table = dict(Reviews(self.authenticator, self.authorizer, server.view, self.env).routes())
         if self.issuer is not None:
             audiences = self._verifier.api_audiences
-            requests = TokenRequests(self.issuer, audiences, server.view, server.options.admission, self.env, max_s=self.token_max_s, extend=self.extend_tokens)
+            requests = TokenRequests(
+                self.issuer, audiences, server.feed, server.view, server.options.admission, self.env, max_s=self.token_max_s, extend=self.extend_tokens
+            )
             table[("serviceaccounts", "token", "create")] = requests.create
         return table
 

@@ -12,6 +12,7 @@ from k8sfromscratch.api.errors import Cause
 from k8sfromscratch.api.registry import NODES, PODS, SECRETS, SERVICE_ACCOUNTS
 from k8sfromscratch.components.apiserver import negotiation, replies
 from k8sfromscratch.components.apiserver.call import Call
+from k8sfromscratch.components.apiserver.feed import Feed
 from k8sfromscratch.components.apiserver.tokens import TokenIssuer
 from k8sfromscratch.core.admission.chain import Chain
 from k8sfromscratch.core.admission.types import AdmissionRequest, View
@@ -37,15 +38,17 @@ class TokenRequests:
     """`max_s`: --service-account-max-token-expiration, 0 for none.  `extend`: --service-account-extend-token-expiration."""
 
     def __init__(
-        self, issuer: TokenIssuer, api_audiences: tuple[str, ...], view: View, admission: Chain, env: Env, *, max_s: int = 0, extend: bool = True
+        self, issuer: TokenIssuer, api_audiences: tuple[str, ...], feed: Feed, view: View, admission: Chain, env: Env, *, max_s: int = 0, extend: bool = True
     ) -> None:
-        self._issuer, self._api_audiences, self._view, self._admission, self._env = issuer, api_audiences, view, admission, env
+        self._issuer, self._api_audiences, self._feed, self._view, self._admission, self._env = issuer, api_audiences, feed, view, admission, env
         self._max_s, self._extend = max_s, extend
 
     async def create(self, call: Call) -> Response:
         body = negotiation.decode_body(call.request)
         if not isinstance(body, dict) or body.get("kind") not in (None, "", "TokenRequest"):
             raise errors.BadRequest("the body must be a TokenRequest object")
+        # The account or the pod may just have been created.
+        await self._feed.caught_up()
         return replies.of(self.answer(body, call), call.output, 201)
 
     def answer(self, request: Object, call: Call) -> Object:
