@@ -1,0 +1,389 @@
+"""Configuration, nodes, RBAC, priorities, quotas, certificates, the API's own objects.
+
+Source: pkg/apis/core/validation, rbac/validation, scheduling/validation, coordination/validation, certificates/validation.
+"""
+
+from base64 import b64decode
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from k8sfromscratch.api import names
+from k8sfromscratch.api.errors import Cause
+from k8sfromscratch.api.quantity import parse_quantity
+from k8sfromscratch.api.validation.field import (
+    NOT_NEGATIVE,
+    Object,
+    checked,
+    duplicates,
+    forbidden,
+    immutable,
+    indexed,
+    invalid,
+    not_supported,
+    one_of,
+    optional_one_of,
+    required,
+    too_long,
+)
+from k8sfromscratch.api.validation.pods import taints
+
+DATA_BYTES_MAX = 1024 * 1024
+PRIORITY_MAX = 1_000_000_000
+RBAC_GROUP = "rbac.authorization.k8s.io"
+
+_SYSTEM_PRIORITIES = {"system-node-critical": 2_000_001_000, "system-cluster-critical": 2_000_000_000}
+
+
+# -- configuration
+
+
+def config_map(obj: Object) -> list[Cause]:
+    data, binary = obj.get("data") or {}, obj.get("binaryData") or {}
+    causes: list[Cause] = []
+    for field, values in (("data", data), ("binaryData", binary)):
+        for key in values:
+            causes += [invalid(f"{field}[{key}]", key, message) for message in names.config_key(key)]
+    causes += [invalid(f"data[{key}]", key, "duplicate of key present in binaryData") for key in data if key in binary]
+    size = sum(len(value.encode()) for value in data.values()) + sum(_decoded_length(value) for value in binary.values())
+    return causes + ([too_long("[]", DATA_BYTES_MAX)] if size > DATA_BYTES_MAX else [])
+
+
+def _decoded_length(base64: str) -> int:
+    return len(base64) * 3 // 4 - base64[-2:].count("=")
+
+
+def config_map_update(new: Object, old: Object) -> list[Cause]:
+    return config_map(new) + _kept_immutable(new, old, "data", "binaryData")
+
+
+def _kept_immutable(new: Object, old: Object, *fields: str) -> list[Cause]:
+    if not old.get("immutable"):
+        return []
+    detail = "field is immutable when `immutable` is set"
+    causes = [] if new.get("immutable") else [forbidden("immutable", detail)]
+    return causes + [forbidden(field, detail) for field in fields if (new.get(field) or {}) != (old.get(field) or {})]
+
+
+# secret type → the keys it must have
+_SECRET_KEYS: Mapping[str, tuple[str, ...]] = {
+    "kubernetes.io/dockercfg": (".dockercfg",),
+    "kubernetes.io/dockerconfigjson": (".dockerconfigjson",),
+    "kubernetes.io/ssh-auth": ("ssh-privatekey",),
+    "kubernetes.io/tls": ("tls.crt", "tls.key"),
+}
+
+
+def secret(obj: Object) -> list[Cause]:
+    data = obj.get("data") or {}
+    causes = [invalid(f"data[{key}]", key, message) for key in data for message in names.config_key(key)]
+    if sum(_decoded_length(value) for value in data.values()) > DATA_BYTES_MAX:
+        causes.append(too_long("data", DATA_BYTES_MAX))
+    kind = obj.get("type", "")
+    causes += [required(f"data[{key}]") for key in _SECRET_KEYS.get(kind, ()) if key not in data]
+    match kind:
+        case "kubernetes.io/dockercfg" | "kubernetes.io/dockerconfigjson":
+            key = _SECRET_KEYS[kind][0]
+            if key in data and not _is_json(data[key]):
+                causes.append(invalid(f"data[{key}]", "<secret contents redacted>", "invalid character looking for beginning of value"))
+        case "kubernetes.io/basic-auth":
+            if "username" not in data and "password" not in data:
+                causes += [required("data[username]"), required("data[password]")]
+        case "kubernetes.io/service-account-token":
+            key = "kubernetes.io/service-account.name"
+            if not ((obj.get("metadata") or {}).get("annotations") or {}).get(key):
+                causes.append(required(f"metadata.annotations[{key}]"))
+    return causes
+
+
+def _is_json(base64: str) -> bool:
+    try:
+        orjson.loads(b64decode(base64))
+    except ValueError:
+        return False
+    return True
+
+
+def secret_update(new: Object, old: Object) -> list[Cause]:
+    return immutable("type", new.get("type"), old.get("type")) + _kept_immutable(new, old, "data") + secret(new)
+
+
+def namespace(obj: Object) -> list[Cause]:
+    causes: list[Cause] = []
+    for index, name in enumerate((obj.get("spec") or {}).get("finalizers") or ()):
+        path = f"spec.finalizers[{index}]"
+        causes += checked(path, name, names.qualified_name)
+        if "/" not in name and name not in ("kubernetes", "orphan", "foregroundDeletion"):
+            causes.append(invalid(path, name, "name is neither a standard finalizer name nor is it fully qualified"))
+    return causes
+
+
+def node(obj: Object) -> list[Cause]:
+    spec = obj.get("spec") or {}
+    causes = taints(spec, "spec")
+    blocks = spec.get("podCIDRs") or ([spec["podCIDR"]] if spec.get("podCIDR") else [])
+    for index, block in enumerate(blocks):
+        causes += checked(f"spec.podCIDRs[{index}]", block, names.cidr)
+    families = [":" in block for block in blocks]
+    if len(families) != len(set(families)):
+        causes.append(invalid("spec.podCIDRs", blocks, "may specify no more than one CIDR for each IP family"))
+    return causes + duplicates((f"spec.podCIDRs[{index}]", block) for index, block in enumerate(blocks))
+
+
+def node_update(new: Object, old: Object) -> list[Cause]:
+    causes = node(new)
+    now, before = new.get("spec") or {}, old.get("spec") or {}
+    for key, path in (("podCIDRs", "spec.podCIDRs"), ("providerID", "spec.providerID")):
+        if before.get(key) and now.get(key) != before[key]:
+            name = "podCIDR" if key == "podCIDRs" else key
+            causes.append(forbidden(path, f'node updates may not change {name} except from "" to valid'))
+    return causes
+
+
+def lease(obj: Object) -> list[Cause]:
+    spec = obj.get("spec") or {}
+    causes: list[Cause] = []
+    if spec.get("leaseDurationSeconds", 1) <= 0:
+        causes.append(invalid("spec.leaseDurationSeconds", spec["leaseDurationSeconds"], "must be greater than 0"))
+    if spec.get("leaseTransitions", 0) < 0:
+        causes.append(invalid("spec.leaseTransitions", spec["leaseTransitions"], NOT_NEGATIVE))
+    return causes
+
+
+def event(obj: Object) -> list[Cause]:
+    about = (obj.get("involvedObject") or {}).get("namespace") or ""
+    own = (obj.get("metadata") or {}).get("namespace") or ""
+    # What is about the cluster as a whole is told in the default namespace.
+    if about == own or (not about and own in ("", "default", "kube-system")):
+        return []
+    return [invalid("involvedObject.namespace", about, "does not match event.namespace")]
+
+
+# -- RBAC
+
+
+def role(obj: Object) -> list[Cause]:
+    return _rules(obj, namespaced=True)
+
+
+def cluster_role(obj: Object) -> list[Cause]:
+    return _rules(obj, namespaced=False)
+
+
+def _rules(obj: Object, *, namespaced: bool) -> list[Cause]:
+    causes: list[Cause] = []
+    for at, rule in indexed(obj, "rules", ""):
+        if not rule.get("verbs"):
+            causes.append(required(f"{at}.verbs", "verbs must contain at least one value"))
+        urls = rule.get("nonResourceURLs")
+        if urls:
+            if namespaced:
+                causes.append(invalid(f"{at}.nonResourceURLs", urls, "namespaced rules cannot apply to non-resource URLs"))
+            if rule.get("apiGroups") or rule.get("resources") or rule.get("resourceNames"):
+                causes.append(invalid(f"{at}.nonResourceURLs", urls, "rules cannot apply to both regular resources and non-resource URLs"))
+            continue
+        if not rule.get("apiGroups"):
+            causes.append(required(f"{at}.apiGroups", "resource rules must supply at least one api group"))
+        if not rule.get("resources"):
+            causes.append(required(f"{at}.resources", "resource rules must supply at least one resource"))
+    return causes
+
+
+def role_binding(obj: Object) -> list[Cause]:
+    return _binding(obj, ("Role", "ClusterRole"), namespaced=True)
+
+
+def cluster_role_binding(obj: Object) -> list[Cause]:
+    return _binding(obj, ("ClusterRole",), namespaced=False)
+
+
+def _binding(obj: Object, roles: tuple[str, ...], *, namespaced: bool) -> list[Cause]:
+    ref = obj.get("roleRef") or {}
+    causes = optional_one_of("roleRef.apiGroup", ref.get("apiGroup", ""), (RBAC_GROUP,))
+    causes += optional_one_of("roleRef.kind", ref.get("kind", ""), roles)
+    causes += checked("roleRef.name", ref["name"], names.path_segment) if ref.get("name") else [required("roleRef.name")]
+    for at, subject in indexed(obj, "subjects", ""):
+        if not subject.get("name"):
+            causes.append(required(f"{at}.name"))
+        group = subject.get("apiGroup") or ""
+        match subject.get("kind", ""):
+            case "ServiceAccount":
+                if subject.get("name"):
+                    causes += checked(f"{at}.name", subject["name"], names.dns_subdomain)
+                if group:
+                    causes.append(not_supported(f"{at}.apiGroup", group, ("",)))
+                if not subject.get("namespace"):
+                    causes.append(required(f"{at}.namespace"))
+            case "User" | "Group":
+                if group != RBAC_GROUP:
+                    causes.append(not_supported(f"{at}.apiGroup", group, (RBAC_GROUP,)))
+            case kind:
+                causes.append(not_supported(f"{at}.kind", kind, ("ServiceAccount", "User", "Group")))
+    return causes
+
+
+def role_binding_update(new: Object, old: Object) -> list[Cause]:
+    return role_binding(new) + _role_ref_kept(new, old)
+
+
+def cluster_role_binding_update(new: Object, old: Object) -> list[Cause]:
+    return cluster_role_binding(new) + _role_ref_kept(new, old)
+
+
+def _role_ref_kept(new: Object, old: Object) -> list[Cause]:
+    return [] if new.get("roleRef") == old.get("roleRef") else [invalid("roleRef", new.get("roleRef"), "cannot change roleRef")]
+
+
+# -- priorities and quotas
+
+
+def priority_class(obj: Object) -> list[Cause]:
+    name, value = (obj.get("metadata") or {}).get("name", ""), obj.get("value", 0)
+    causes: list[Cause] = []
+    if name.startswith("system-"):
+        if _SYSTEM_PRIORITIES.get(name) != value:
+            causes.append(forbidden("metadata.name", "priority class names with 'system-' prefix are reserved for system use only"))
+    elif value > PRIORITY_MAX:
+        causes.append(forbidden("value", f"maximum allowed value of a user defined priority is {PRIORITY_MAX}"))
+    return causes + optional_one_of("preemptionPolicy", obj.get("preemptionPolicy"), ("PreemptLowerPriority", "Never"))
+
+
+def priority_class_update(new: Object, old: Object) -> list[Cause]:
+    causes = [] if new.get("value", 0) == old.get("value", 0) else [forbidden("value", "may not be changed in an update.")]
+    return causes + immutable("preemptionPolicy", new.get("preemptionPolicy"), old.get("preemptionPolicy"))
+
+
+def resource_quota(obj: Object) -> list[Cause]:
+    hard = (obj.get("spec") or {}).get("hard") or {}
+    causes: list[Cause] = []
+    for name, amount in hard.items():
+        causes += checked(f"spec.hard[{name}]", name, names.qualified_name)
+        if parse_quantity(amount) < 0:
+            causes.append(invalid(f"spec.hard[{name}]", amount, NOT_NEGATIVE))
+    return causes
+
+
+def limit_range(obj: Object) -> list[Cause]:
+    causes: list[Cause] = []
+    for at, item in indexed(obj.get("spec") or {}, "limits", "spec"):
+        least, most = item.get("min") or {}, item.get("max") or {}
+        for name, amount in least.items():
+            if name in most and parse_quantity(amount) > parse_quantity(most[name]):
+                causes.append(invalid(f"{at}.min[{name}]", amount, f"min value {amount} is greater than max value {most[name]}"))
+        for key in ("default", "defaultRequest"):
+            for name, amount in (item.get(key) or {}).items():
+                if name in most and parse_quantity(amount) > parse_quantity(most[name]):
+                    causes.append(invalid(f"{at}.{key}[{name}]", amount, f"{key} value {amount} is greater than max value {most[name]}"))
+                if name in least and parse_quantity(amount) < parse_quantity(least[name]):
+                    causes.append(invalid(f"{at}.{key}[{name}]", amount, f"min value {least[name]} is greater than {key} value {amount}"))
+    return causes
+
+
+# -- certificates and the API's own objects
+
+
+def certificate_signing_request(obj: Object) -> list[Cause]:
+    spec = obj.get("spec") or {}
+    causes = [required(f"spec.{key}") for key in ("request", "usages", "signerName") if not spec.get(key)]
+    if 0 < spec.get("expirationSeconds", 600) < 600 or spec.get("expirationSeconds", 600) <= 0:
+        causes.append(invalid("spec.expirationSeconds", spec["expirationSeconds"], "may not specify a duration less than 600 seconds (10 minutes)"))
+    return causes
+
+
+def certificate_signing_request_update(new: Object, old: Object) -> list[Cause]:
+    return immutable("spec", new.get("spec"), old.get("spec"))
+
+
+def runtime_class(obj: Object) -> list[Cause]:
+    return checked("handler", obj.get("handler", ""), names.dns_label)
+
+
+def runtime_class_update(new: Object, old: Object) -> list[Cause]:
+    return immutable("handler", new.get("handler"), old.get("handler"))
+
+
+def custom_resource_definition(obj: Object) -> list[Cause]:
+    spec = obj.get("spec") or {}
+    of = spec.get("names") or {}
+    name, wanted = (obj.get("metadata") or {}).get("name", ""), f"{of.get('plural', '')}.{spec.get('group', '')}"
+    causes: list[Cause] = []
+    if name != wanted:
+        causes.append(invalid("metadata.name", name, 'must be spec.names.plural+"."+spec.group'))
+    causes += [required(f"spec.{key}") for key in ("group", "versions") if not spec.get(key)]
+    causes += one_of("spec.scope", spec.get("scope"), ("Cluster", "Namespaced"))
+    causes += [required(f"spec.names.{key}") for key in ("plural", "singular", "kind", "listKind") if not of.get(key)]
+    for at, version in indexed(spec, "versions", "spec"):
+        causes += checked(f"{at}.name", version.get("name", ""), names.dns_1035_label)
+        if "openAPIV3Schema" not in (version.get("schema") or {}):
+            causes.append(required(f"{at}.schema.openAPIV3Schema", "schemas are required"))
+    stored = [version.get("name", "") for version in spec.get("versions") or () if version.get("storage")]
+    if len(stored) != 1:
+        causes.append(invalid("spec.versions", spec.get("versions") or [], "must have exactly one version marked as storage version"))
+    return causes + duplicates((f"{at}.name", version.get("name", "")) for at, version in indexed(spec, "versions", "spec"))
+
+
+def custom_resource_definition_update(new: Object, old: Object) -> list[Cause]:
+    now, before = new.get("spec") or {}, old.get("spec") or {}
+    causes = custom_resource_definition(new) + immutable("spec.group", now.get("group"), before.get("group"))
+    return causes + immutable("spec.scope", now.get("scope"), before.get("scope"))
+
+
+def api_service(obj: Object) -> list[Cause]:
+    spec = obj.get("spec") or {}
+    name, wanted = (obj.get("metadata") or {}).get("name", ""), f"{spec.get('version', '')}.{spec.get('group', '')}"
+    causes: list[Cause] = []
+    if name != wanted:
+        causes.append(invalid("metadata.name", name, f'must be `spec.version+"."+spec.group`: "{wanted}"'))
+    for key, most in (("groupPriorityMinimum", 20_000), ("versionPriority", 1000)):
+        if not 0 < spec.get(key, 0) <= most:
+            causes.append(invalid(f"spec.{key}", spec.get(key, 0), f"must be positive and less than {most}"))
+    service = spec.get("service")
+    if service is not None:
+        causes += [required(f"spec.service.{key}") for key in ("namespace", "name") if not service.get(key)]
+        if spec.get("insecureSkipTLSVerify") and spec.get("caBundle"):
+            causes.append(invalid("spec.insecureSkipTLSVerify", True, "may not be true if caBundle is present"))
+    return causes
+
+
+def webhook_configuration(obj: Object) -> list[Cause]:
+    causes: list[Cause] = []
+    for at, webhook in indexed(obj, "webhooks", ""):
+        name = webhook.get("name", "")
+        if not name:
+            causes.append(required(f"{at}.name"))
+        else:
+            causes += checked(f"{at}.name", name, names.dns_subdomain)
+            if name.count(".") < 2:
+                causes.append(invalid(f"{at}.name", name, "should be a domain with at least three segments separated by dots"))
+        causes += optional_one_of(f"{at}.failurePolicy", webhook.get("failurePolicy"), ("Fail", "Ignore"))
+        causes += optional_one_of(f"{at}.matchPolicy", webhook.get("matchPolicy"), ("Equivalent", "Exact"))
+        if webhook.get("sideEffects") not in ("None", "NoneOnDryRun"):
+            causes += one_of(f"{at}.sideEffects", webhook.get("sideEffects"), ("None", "NoneOnDryRun"))
+        if not webhook.get("admissionReviewVersions"):
+            causes.append(required(f"{at}.admissionReviewVersions", "must specify one of v1, v1beta1"))
+        elif not {"v1", "v1beta1"} & set(webhook["admissionReviewVersions"]):
+            detail = "must include at least one of v1, v1beta1"
+            causes.append(invalid(f"{at}.admissionReviewVersions", webhook["admissionReviewVersions"], detail))
+        if not 1 <= webhook.get("timeoutSeconds", 10) <= 30:
+            causes.append(invalid(f"{at}.timeoutSeconds", webhook["timeoutSeconds"], "the timeout value must be between 1 and 30 seconds"))
+        causes += _webhook_client(webhook.get("clientConfig") or {}, f"{at}.clientConfig") + _webhook_rules(webhook, at)
+    return causes + duplicates((f"{at}.name", webhook.get("name", "")) for at, webhook in indexed(obj, "webhooks", ""))
+
+
+def _webhook_client(of: Mapping[str, Any], path: str) -> list[Cause]:
+    if ("url" in of) == ("service" in of):
+        return [required(path, "exactly one of url or service is required")]
+    if "url" in of:
+        return [] if of["url"].startswith("https://") else [invalid(f"{path}.url", of["url"], "'https' is the only allowed URL scheme")]
+    return [required(f"{path}.service.{key}") for key in ("name", "namespace") if not of["service"].get(key)]
+
+
+def _webhook_rules(webhook: Object, path: str) -> list[Cause]:
+    causes: list[Cause] = []
+    for at, rule in indexed(webhook, "rules", path):
+        causes += [required(f"{at}.{key}") for key in ("apiGroups", "apiVersions", "resources", "operations") if not rule.get(key)]
+        for index, operation in enumerate(rule.get("operations") or ()):
+            causes += optional_one_of(f"{at}.operations[{index}]", operation, ("*", "CONNECT", "CREATE", "DELETE", "UPDATE"))
+        causes += optional_one_of(f"{at}.scope", rule.get("scope"), ("*", "Cluster", "Namespaced"))
+    return causes
