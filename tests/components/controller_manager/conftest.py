@@ -7,21 +7,23 @@ from typing import Any
 import pytest
 
 from k8sfromscratch.api.errors import NotFound
-from k8sfromscratch.api.registry import EVENTS, PODS
+from k8sfromscratch.api.registry import EVENTS, PODS, SERVICE_ACCOUNTS
 from k8sfromscratch.api.resource import Resource
 from k8sfromscratch.client import Client, DirectTransport, Transport
-from k8sfromscratch.components.apiserver.server import ApiServer, ApiServerOptions
+from k8sfromscratch.components.apiserver.app import embedded
 from k8sfromscratch.components.controller_manager.app import run_controllers
 from k8sfromscratch.components.controller_manager.options import Options
 from k8sfromscratch.components.kubelet.simulated import run_simulated_nodes
 from k8sfromscratch.components.scheduler.app import run_scheduler
-from k8sfromscratch.core.admission.chain import chain
-from k8sfromscratch.core.authz.types import LOOPBACK
+from k8sfromscratch.core.authz.types import LOOPBACK, UserInfo
+from k8sfromscratch.process import pki
 from k8sfromscratch.process.clock import Env
 from k8sfromscratch.storage.local import LocalStorage
 from k8sfromscratch.testing.virtual import run_virtual
 
 POLL_S = 0.05
+CONTROLLER_MANAGER = UserInfo("system:kube-controller-manager", groups=("system:authenticated",))
+"""The controllers may do what the bootstrap roles let them do, and no more."""
 
 
 class Cluster:
@@ -95,17 +97,18 @@ def play() -> Callable[..., None]:
         story: Story, *, nodes: int = 2, options: Options | None = None, seed: int = 0, wrap: Callable[[Transport, Env], Transport] = lambda inner, env: inner
     ) -> None:
         async def main(env: Env) -> None:
-            server = ApiServer(LocalStorage.memory(env), env, ApiServerOptions(admission=chain()))
+            server = embedded(LocalStorage.memory(env), env, signing_key=pki.make_key())
             await server.start()
-            transport = DirectTransport(server.handle, LOOPBACK)
-            client = Client(transport)
+            client = Client(DirectTransport(server.handle, LOOPBACK))
+            ours = DirectTransport(server.handle, CONTROLLER_MANAGER)
             try:
                 async with asyncio.TaskGroup() as tasks:
                     cluster = Cluster(client, env, tasks)
-                    controllers = run_controllers(Client(wrap(transport, env)), env, options or Options())
+                    controllers = run_controllers(Client(wrap(ours, env)), env, options or Options())
                     parts = [tasks.create_task(controllers), tasks.create_task(run_scheduler(client, env))]
                     for number in range(1, nodes + 1):
                         cluster.power_on(f"n{number}")
+                    await cluster.until(lambda: cluster.get(SERVICE_ACCOUNTS, "default"))
                     await story(cluster)
                     for part in [*parts, *cluster._nodes.values()]:
                         part.cancel()
