@@ -4,6 +4,7 @@ from typing import Any
 
 from k8sfromscratch.api import errors, schema
 from k8sfromscratch.api.defaults import set_defaults
+from k8sfromscratch.api.validation import validate_create, validate_update
 from k8sfromscratch.components.apiserver import negotiation
 from k8sfromscratch.components.apiserver.call import Call
 from k8sfromscratch.components.apiserver.conversion import to_served, to_stored
@@ -38,9 +39,16 @@ class Intake:
 
     def validate_new(self, call: Call, obj: Object) -> None:
         """Raises Invalid."""
+        self._refuse(call, obj, validate_create(call.served.stored, obj))
 
     def validate_changed(self, call: Call, obj: Object, old: Object) -> None:
         """Raises Invalid."""
+        self._refuse(call, obj, validate_update(call.served.stored, obj, old, call.info.subresource))
+
+    @staticmethod
+    def _refuse(call: Call, obj: Object, causes: list[errors.Cause]) -> None:
+        if causes:
+            raise errors.invalid(call.served.resource.kind, obj["metadata"].get("name") or "", call.served.resource.group, causes)
 
     def _completed(self, call: Call, obj: Object) -> Object:
         """With upstream's defaults, in the namespace of its path."""
