@@ -27,8 +27,15 @@ class StartError(Exception):
     """A component cannot start: the message says what is wrong, where, and what to do.  Shown without a traceback."""
 
 
-def run_service(name: str, flags_class: type[F], run: Callable[[F, Env], Awaitable[None]], argv: Sequence[str] | None = None) -> int:
-    """The whole life of the process; the value is its exit code."""
+def run_service(
+    name: str,
+    flags_class: type[F],
+    run: Callable[[F, Env], Awaitable[None]],
+    argv: Sequence[str] | None = None,
+    *,
+    new_event_loop: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop,
+) -> int:
+    """The whole life of the process; the value is its exit code.  uvloop knows no netlink sockets: who needs them passes asyncio's own loop."""
     words = list(sys.argv[1:] if argv is None else argv)
     if words in (["--version"], ["version"]):
         print(f"{name} {KUBERNETES_VERSION} (k8sfromscratch {__version__})")
@@ -40,7 +47,7 @@ def run_service(name: str, flags_class: type[F], run: Callable[[F, Env], Awaitab
         return 2
     logs.setup()
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
             return runner.run(_until_signalled(name, run(flags, Env())))
     except StartError as error:
         print(f"{name}: {error}", file=sys.stderr)

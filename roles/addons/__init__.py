@@ -1,4 +1,4 @@
-"""What runs on the cluster from the start: rights for flannel, and DNS.  Applied by the first master, before the nodes join."""
+"""What the cluster has from the start: the masters' nodes, rights for flannel, and DNS.  Applied by the first master, before the nodes join."""
 
 from collections.abc import Generator, Sequence
 from pathlib import Path
@@ -8,6 +8,7 @@ from pyinfra.api.facts import FactBase
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
+from roles.lib.cluster import masters
 from roles.lib.component import PYTHON
 from roles.lib.files import File, files, render
 from roles.pki import kubeconfig
@@ -20,6 +21,7 @@ SCRIPT = "/usr/local/lib/k8sfromscratch/apply.py"
 def addons(image: str) -> None:
     """`image` is the add-on image's reference."""
     manifests = [
+        File(f"{DIRECTORY}/masters.yaml", render("manifests/masters.yaml.j2", masters=masters())),
         File(f"{DIRECTORY}/flannel.yaml", render("manifests/flannel.yaml.j2")),
         File(
             f"{DIRECTORY}/dns.yaml",

@@ -12,8 +12,6 @@ from roles.lib.files import files
 from roles.lib.services import health_check, healthy, services
 from roles.pki import REMOTE, authority, certificate, kubeconfig
 
-CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
-
 
 @deploy("Node")
 def node(wheel: str) -> None:
@@ -28,15 +26,12 @@ def node(wheel: str) -> None:
         )
     }
     files(name="Certificates and kubeconfigs", wanted=[*serving, *configs.values()])
-    is_master = "masters" in host.groups
     kubelet = KubeletFlags(
         kubeconfig=configs["kubelet"].path,
         hostname_override=me.name,
         node_ip=[me.address],
         cluster_dns=[host.data.dns_address],
         cluster_domain=host.data.cluster_domain,
-        node_labels={CONTROL_PLANE: ""} if is_master else {},
-        register_with_taints=[f"{CONTROL_PLANE}:NoSchedule"] if is_master else [],
         tls_cert_file=f"{REMOTE}/kubelet.crt",
         tls_private_key_file=f"{REMOTE}/kubelet.key",
         client_ca_file=f"{REMOTE}/ca.crt",

@@ -123,15 +123,9 @@ def test_node(worker: Machine, master: Machine) -> None:
     assert {name: unit.starts for name, unit in worker.units.items()} == {"kubelet.service": 1, "kube-proxy.service": 1, "flanneld.service": 1}
 
 
-def test_only_masters_are_tainted(worker: Machine, master: Machine) -> None:
-    run_role(node, node.node, worker, [master], wheel=WHEEL)
-    run_role(node, node.node, master, [worker], wheel=WHEEL)
-    assert "NoSchedule" in master.loaded["kubelet.service"]
-    assert "NoSchedule" not in worker.loaded["kubelet.service"]
-
-
 def test_addons(master: Machine, worker: Machine) -> None:
     converges(addons, addons.addons, master, others=[worker], image="docker.io/k8sfromscratch/addons:1")
+    assert b"name: master-1" in master.contents["/etc/kubernetes/manifests.d/masters.yaml"], "a node may not label itself control-plane"
     assert b"image: docker.io/k8sfromscratch/addons:1" in master.contents["/etc/kubernetes/manifests.d/dns.yaml"]
 
 
