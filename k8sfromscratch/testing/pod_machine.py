@@ -2,8 +2,10 @@
 
 Used by the scenario tests of the pod state machine, which read as a story: steps, crashes, minutes."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from k8sfromscratch.core.pods.backoff import CrashBackoff
 from k8sfromscratch.core.pods.plan import (
@@ -19,29 +21,27 @@ from k8sfromscratch.core.pods.plan import (
     plan,
 )
 from k8sfromscratch.core.pods.runtime_state import Container, ContainerState, Health, PodRuntime, Sandbox
-from k8sfromscratch.core.pods.spec import find_container, spec_hash
+from k8sfromscratch.core.pods.spec import Object, find_container, spec_hash
 from k8sfromscratch.core.pods.status import Report, pod_status
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
-def make_pod(*containers: str | dict, init: tuple = (), **spec) -> dict:
-    def body(c):
-        return {"name": c, "image": f"{c}:1"} if isinstance(c, str) else {"image": "x:1", **c}
-
-    pod = {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": "web", "namespace": "default", "uid": "u1", "generation": 1},
-        "spec": {"nodeName": "n1", "containers": [body(c) for c in containers or ("app",)], **spec},
-    }
+def make_pod(*containers: str | Object, init: Sequence[str | Object] = (), **spec: Any) -> Object:
+    """A bound pod; a container is a name, or a body to be completed."""
+    body: Object = {"nodeName": "n1", "containers": [_container(c) for c in containers or ("app",)], **spec}
     if init:
-        pod["spec"]["initContainers"] = [body(c) for c in init]
-    return pod
+        body["initContainers"] = [_container(c) for c in init]
+    meta = {"name": "web", "namespace": "default", "uid": "u1", "generation": 1}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": body}
+
+
+def _container(given: str | Object) -> Object:
+    return {"name": given, "image": f"{given}:1"} if isinstance(given, str) else {"image": "x:1", **given}
 
 
 class PodMachine:
-    def __init__(self, pod: dict) -> None:
+    def __init__(self, pod: Object) -> None:
         self.pod = pod
         self.now = START
         self.runtime = PodRuntime()
@@ -71,15 +71,16 @@ class PodMachine:
                 self._do(action)
         raise AssertionError(f"never at rest: {self.log[-10:]}")
 
-    def status(self) -> dict:
+    def status(self) -> Object:
         step = self.plan()
         report = Report(self.runtime, self.health, step.waiting, step.ending, step.ended, ("10.0.0.1",))
         return pod_status(self.pod, report, self.now)
 
-    def publish(self) -> dict:
+    def publish(self) -> Object:
         """The status becomes the API's."""
-        self.pod = {**self.pod, "status": self.status()}
-        return self.pod["status"]
+        status = self.status()
+        self.pod = {**self.pod, "status": status}
+        return status
 
     def delete(self, grace_s: int = 30) -> None:
         stamp = (self.now + timedelta(seconds=grace_s)).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -119,6 +120,7 @@ class PodMachine:
                 if attempt:
                     self.backoff.note_restart(name, self.now)
                 body = find_container(self.pod, name)
+                assert body is not None
                 fresh = Container(
                     f"{name}-{attempt}", name, sandbox_id, attempt, ContainerState.RUNNING, self.now, self.now, image=body["image"], spec_hash=spec_hash(body)
                 )
