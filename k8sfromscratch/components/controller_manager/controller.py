@@ -5,7 +5,7 @@ A controller here is wiring only: it reads caches into arguments for its pure `c
 """
 
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -58,10 +58,13 @@ class Context:
     env: Env
     informers: Informers
     options: Options
+    shared: dict[str, Informer] = field(default_factory=dict)
+    """The caches that `informer` has given out, by group resource."""
 
     def informer(self, resource: Resource) -> Informer:
         """The shared cache of a built-in resource, with the indexes that any controller here uses."""
-        return self.informers.get(resource, indexers=INDEXERS)
+        informer = self.shared[resource.group_resource] = self.informers.get(resource, indexers=INDEXERS)
+        return informer
 
 
 # Indexes.  One set for every cache: what does not apply to a kind gives no entries.

@@ -1,4 +1,6 @@
-"""The garbage collector's eyes: a metadata watch of every resource that the server has, and live reads where those do not know.
+"""The garbage collector's eyes: a watch of every resource that the server has, and live reads where those do not know.
+
+What another controller of this process watches anyway is shared with it; of everything else only the metadata is watched.
 
 CustomResourceDefinitions come and go, so discovery is asked again at every change of one, and from time to time for the rest.  A resource that
 is no longer served has no objects: its watch ends, and its objects leave the graph.
@@ -37,7 +39,8 @@ class Watches:
         self.graph = Graph()
         self.ready = asyncio.Event()
         self._context = context
-        self._informers: dict[Resource, tuple[Informer, asyncio.Task[None]]] = {}
+        self._informers: dict[Resource, tuple[Informer, asyncio.Task[None] | None]] = {}
+        """With the task of those that are not shared."""
         self._kinds: dict[tuple[str, str], Resource] = {}
         self._changed = asyncio.Event()
 
@@ -69,15 +72,17 @@ class Watches:
         for resource in [] if served.failed else [one for one in self._informers if one not in served.resources]:
             informer, task = self._informers.pop(resource)
             self._kinds.pop((resource.group, resource.kind), None)
-            task.cancel()
+            if task is not None:
+                task.cancel()
             for obj in informer.store.list():
                 self._enqueue_all(self.graph.remove(obj["metadata"]["uid"]), enqueue)
         for informer, _ in self._informers.values():
             await informer.wait_synced()
         self.ready.set()
 
-    def _watch(self, resource: Resource, group: asyncio.TaskGroup, enqueue: Callable[[str], None]) -> tuple[Informer, asyncio.Task[None]]:
-        informer = Informer(self._context.metadata_client, resource, self._context.env)
+    def _watch(self, resource: Resource, group: asyncio.TaskGroup, enqueue: Callable[[str], None]) -> tuple[Informer, asyncio.Task[None] | None]:
+        shared = self._context.shared.get(resource.group_resource)
+        informer = shared or Informer(self._context.metadata_client, resource, self._context.env)
 
         def on_change(old: Object | None, new: Object | None) -> None:
             if new is not None:
@@ -86,7 +91,7 @@ class Watches:
                 self._enqueue_all(self.graph.remove(old["metadata"]["uid"]), enqueue)
 
         informer.add_handler(on_change)
-        return informer, group.create_task(informer.run(), name=f"garbage collector's {resource.group_resource}")
+        return informer, None if shared is not None else group.create_task(informer.run(), name=f"garbage collector's {resource.group_resource}")
 
     @staticmethod
     def _enqueue_all(uids: list[str], enqueue: Callable[[str], None]) -> None:
