@@ -77,7 +77,8 @@ def main(argv: list[str]) -> None:
         if live is None:
             api.request("POST", collection, manifest)
         else:
-            api.request("PATCH", f"{collection}/{name}", manifest, "application/strategic-merge-patch+json")
+            # Lists are replaced as a whole: merging ports by number would mix up DNS's UDP and TCP ports.
+            api.request("PATCH", f"{collection}/{name}", manifest, "application/merge-patch+json")
 
 
 def _decoded(text: str) -> str:
