@@ -36,12 +36,14 @@ def unschedulable(pod: PodInfo, cluster: Cluster) -> Mask:
     column = cluster.taint_id.get(UNSCHEDULABLE_TAINT)
     if column is None or any(tolerates(t, UNSCHEDULABLE_TAINT) for t in pod.tolerations):
         return np.ones(cluster.rows, dtype=np.bool_)
-    return ~cluster.taints[: cluster.rows, column]
+    free: Mask = ~cluster.taints[: cluster.rows, column]
+    return free
 
 
 def taint_toleration(pod: PodInfo, cluster: Cluster) -> Mask:
     columns = [column for _, column in untolerated(pod, cluster, HARD_EFFECTS)]
-    return ~cluster.taints[: cluster.rows, columns].any(axis=1)
+    tolerated: Mask = ~cluster.taints[: cluster.rows, columns].any(axis=1)
+    return tolerated
 
 
 def taint_reason(pod: PodInfo, cluster: Cluster, row: int) -> str:
@@ -124,7 +126,8 @@ def node_ports(pod: PodInfo, cluster: Cluster) -> Mask:
 
 def fits(pod: PodInfo, cluster: Cluster) -> Mask:
     """Every resource the pod asks for is still free; what it does not ask for may be overcommitted."""
-    return ~_short(pod, cluster).any(axis=1)
+    enough: Mask = ~_short(pod, cluster).any(axis=1)
+    return enough
 
 
 def fit_reasons(pod: PodInfo, cluster: Cluster, row: int) -> list[str]:
