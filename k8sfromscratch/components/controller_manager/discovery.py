@@ -7,7 +7,7 @@ import orjson
 
 from k8sfromscratch.api.errors import ApiError, from_status
 from k8sfromscratch.api.resource import Resource
-from k8sfromscratch.client import Client
+from k8sfromscratch.client import Client, TransportError
 
 Document: TypeAlias = dict[str, Any]
 
@@ -29,7 +29,7 @@ async def discover(client: Client) -> Discovered:
     for group_version in versions:
         try:
             listed = await _document(client, f"/apis/{group_version}" if "/" in group_version else f"/api/{group_version}")
-        except ApiError as error:
+        except (ApiError, TransportError) as error:
             failed.append(f"{group_version}: {error}")
             continue
         for entry in listed.get("resources") or ():

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 from k8sfromscratch.components.controller_manager.controller import Context, Controller
 from k8sfromscratch.components.controller_manager.controllers.garbage import garbage_collector_controller
-from k8sfromscratch.components.controller_manager.controllers.jobs import job_controller, ttl_after_finished_controller
+from k8sfromscratch.components.controller_manager.controllers.jobs import cronjob_controller, job_controller, ttl_after_finished_controller
 from k8sfromscratch.components.controller_manager.controllers.namespaces import namespace_controller, root_ca_controller, serviceaccount_controller
 from k8sfromscratch.components.controller_manager.controllers.nodes import (
     node_ipam_controller,
@@ -34,6 +34,7 @@ CONTROLLERS: Mapping[str, Callable[[Context], Controller]] = {
     "daemonset-controller": daemonset_controller,
     "statefulset-controller": statefulset_controller,
     "job-controller": job_controller,
+    "cronjob-controller": cronjob_controller,
     "node-ipam-controller": node_ipam_controller,
     "node-lifecycle-controller": node_lifecycle_controller,
     "taint-eviction-controller": taint_eviction_controller,
@@ -54,6 +55,7 @@ ALIASES: Mapping[str, str] = {
     "daemonset": "daemonset-controller",
     "statefulset": "statefulset-controller",
     "job": "job-controller",
+    "cronjob": "cronjob-controller",
     "nodeipam": "node-ipam-controller",
     "nodelifecycle": "node-lifecycle-controller",
     "podgc": "pod-garbage-collector-controller",

@@ -103,8 +103,12 @@ class Graph:
 
     def remove(self, uid: str) -> list[str]:
         """The object's deletion was watched."""
-        node = self._nodes.pop(uid, None)
         self.mark_absent(uid)
+        return self.forget(uid)
+
+    def forget(self, uid: str) -> list[str]:
+        """The object is watched no more: what has become of it is not known."""
+        node = self._nodes.pop(uid, None)
         if node is None:
             return []
         owner_uids = [owner["uid"] for owner in node.owners]

@@ -4,6 +4,7 @@ import asyncio
 
 from k8sfromscratch.api.registry import (
     CONTROLLER_REVISIONS,
+    CRON_JOBS,
     DAEMON_SETS,
     DEPLOYMENTS,
     JOBS,
@@ -227,6 +228,25 @@ def test_a_job_runs_to_its_end_and_is_cleaned_up(play, make_workload):
 
     async def gone(cluster):
         return await cluster.get(JOBS, "work") is None and not await cluster.every(PODS)
+
+    play(story)
+
+
+def test_a_cron_job_runs_on_time_and_keeps_a_short_history(play):
+    async def story(cluster):
+        pod = {
+            "metadata": {"annotations": {"k8sfromscratch.io/simulated-run-s": "3"}},
+            "spec": {"restartPolicy": "OnFailure", "containers": [{"name": "c", "image": "i"}]},
+        }
+        spec = {"schedule": "*/5 * * * *", "jobTemplate": {"spec": {"template": pod}}, "successfulJobsHistoryLimit": 2}
+        await cluster.apply(CRON_JOBS, "tick", spec)
+        await asyncio.sleep(3590)
+        jobs = await cluster.every(JOBS)
+        status = (await cluster.get(CRON_JOBS, "tick"))["status"]
+        assert len(jobs) == 2 and all(job["status"]["succeeded"] == 1 for job in jobs)
+        reasons = await cluster.reasons("tick")
+        assert (reasons.count("SuccessfulCreate"), reasons.count("SawCompletedJob"), reasons.count("SuccessfulDelete")) == (11 + 11, 11, 9)
+        assert status["lastScheduleTime"] == max(job["metadata"]["creationTimestamp"] for job in jobs) and "active" not in status
 
     play(story)
 

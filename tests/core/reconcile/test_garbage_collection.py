@@ -93,6 +93,14 @@ def test_an_owner_that_goes_leaves_its_dependents_to_be_looked_at():
     assert [d.uid for d in graph.dependents("rs")] == ["b"], "a released dependent is none any more"
 
 
+def test_an_owner_that_is_watched_no_more_is_not_taken_for_gone():
+    graph = Graph()
+    for one in (node("custom"), node("a", ["custom"])):
+        graph.upsert(one)
+    assert graph.forget("custom") == ["a"]
+    assert graph.get("custom") is None and not graph.is_absent("custom")
+
+
 class Server:
     """A toy apiserver: graceful deletion and finalizers as the real one has them; watchers hear of changes late and per object in order."""
 

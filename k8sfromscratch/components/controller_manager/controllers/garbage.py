@@ -2,8 +2,8 @@
 
 What another controller of this process watches anyway is shared with it; of everything else only the metadata is watched.
 
-CustomResourceDefinitions come and go, so discovery is asked again at every change of one, and from time to time for the rest.  A resource that
-is no longer served has no objects: its watch ends, and its objects leave the graph.
+CustomResourceDefinitions come and go, so discovery is asked again at every change of one, and from time to time for the rest.  When a resource
+is no longer served, or in another version, its watch ends and its objects leave the graph: nobody knows then whether they are gone.
 """
 
 import asyncio
@@ -29,7 +29,8 @@ log = logging.getLogger(__name__)
 IGNORED = frozenset({"events", "events.events.k8s.io"})
 """Many, short-lived, and owned by nobody."""
 NEEDED_VERBS = frozenset({"delete", "list", "watch"})
-FIRST_DISCOVERY_RETRY_S = 1.0
+FAILED_DISCOVERY_RETRY_S = 5.0
+SYNC_S = 30.0
 
 
 class Watches:
@@ -54,31 +55,41 @@ class Watches:
             while True:
                 self._changed.clear()
                 try:
-                    await self._follow_discovery(group, enqueue)
+                    problems = await self._follow_discovery(group, enqueue)
                 except (ApiError, TransportError) as error:
-                    log.warning("the server does not tell its resources: %s", error)
+                    problems = (str(error),)
+                if problems:
+                    log.warning("not all resources are known: %s", "; ".join(problems))
                 try:
-                    async with asyncio.timeout(self._context.options.gc_discovery_period_s if self.ready.is_set() else FIRST_DISCOVERY_RETRY_S):
+                    async with asyncio.timeout(FAILED_DISCOVERY_RETRY_S if problems else self._context.options.gc_discovery_period_s):
                         await self._changed.wait()
                 except TimeoutError:
                     continue
 
-    async def _follow_discovery(self, group: asyncio.TaskGroup, enqueue: Callable[[str], None]) -> None:
+    async def _follow_discovery(self, group: asyncio.TaskGroup, enqueue: Callable[[str], None]) -> tuple[str, ...]:
+        """What could not be asked.  That is no reason to wait: an owner of a kind that is not known is never taken for gone."""
         served = await discover(self._context.client)
-        for resource in served.resources:
-            self._kinds[(resource.group, resource.kind)] = resource
-            if resource not in self._informers and resource.verbs and set(resource.verbs) >= NEEDED_VERBS and resource.group_resource not in IGNORED:
-                self._informers[resource] = self._watch(resource, group, enqueue)
         for resource in [] if served.failed else [one for one in self._informers if one not in served.resources]:
             informer, task = self._informers.pop(resource)
             self._kinds.pop((resource.group, resource.kind), None)
             if task is not None:
                 task.cancel()
             for obj in informer.store.list():
-                self._enqueue_all(self.graph.remove(obj["metadata"]["uid"]), enqueue)
-        for informer, _ in self._informers.values():
-            await informer.wait_synced()
+                self._enqueue_all(self.graph.forget(obj["metadata"]["uid"]), enqueue)
+        for resource in served.resources:
+            self._kinds[(resource.group, resource.kind)] = resource
+            if resource not in self._informers and resource.verbs and set(resource.verbs) >= NEEDED_VERBS and resource.group_resource not in IGNORED:
+                self._informers[resource] = self._watch(resource, group, enqueue)
+        try:
+            async with asyncio.timeout(SYNC_S):
+                for informer, _ in self._informers.values():
+                    await informer.wait_synced()
+        except TimeoutError:
+            # Perhaps one of them is no longer served: discovery will say so.
+            empty = [resource.group_resource for resource, (informer, _) in self._informers.items() if not informer.synced]
+            return (*served.failed, f"cannot be listed: {', '.join(empty)}")
         self.ready.set()
+        return served.failed
 
     def _watch(self, resource: Resource, group: asyncio.TaskGroup, enqueue: Callable[[str], None]) -> tuple[Informer, asyncio.Task[None] | None]:
         shared = self._context.shared.get(resource.group_resource)

@@ -1,10 +1,11 @@
-"""Jobs, and what becomes of those that have finished."""
+"""Jobs, the CronJobs that start them, and what becomes of those that have finished."""
 
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from k8sfromscratch.api.registry import JOBS, PODS
+from k8sfromscratch.api.registry import CRON_JOBS, JOBS, PODS
 from k8sfromscratch.components.controller_manager.controller import BY_CONTROLLER, Context, Controller, Trigger, dependent_keys, own_key
-from k8sfromscratch.core.reconcile import job, objects, ttl_after_finished
+from k8sfromscratch.core.reconcile import cronjob, job, objects, ttl_after_finished
 from k8sfromscratch.core.reconcile.plan import Plan
 
 
@@ -25,3 +26,25 @@ def job_controller(context: Context) -> Controller:
         return job.plan(found, pods.store.by_index(BY_CONTROLLER, objects.uid(found)) if found is not None else (), now)
 
     return Controller("job-controller", plan, (Trigger(jobs, own_key), Trigger(pods, dependent_keys(JOBS, jobs))))
+
+
+def cronjob_controller(context: Context) -> Controller:
+    cron_jobs, jobs = context.informer(CRON_JOBS), context.informer(JOBS)
+
+    async def plan(key: str, now: datetime) -> Plan:
+        found = cron_jobs.store.get(key)
+        if found is None:
+            return Plan()
+        return cronjob.plan(found, jobs.store.by_index(BY_CONTROLLER, objects.uid(found)), _zone(objects.spec(found).get("timeZone")), now)
+
+    return Controller("cronjob-controller", plan, (Trigger(cron_jobs, own_key), Trigger(jobs, dependent_keys(CRON_JOBS, cron_jobs))))
+
+
+def _zone(name: str | None) -> tzinfo | None:
+    """Without a name UTC, not this machine's zone: which machine leads must not matter."""
+    if name is None:
+        return UTC
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        return None
