@@ -21,12 +21,14 @@ class CommandError(Exception):
 async def run_command(*argv: str, stdin: bytes = b"", timeout_s: float = 30.0, check: bool = True) -> Result:
     """Raises CommandError; with `check=False` not for a non-zero exit code."""
     try:
-        process = await asyncio.create_subprocess_exec(*argv, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
+        # A pipe only where there is something to say: a program that has ended already cannot be written to.
+        source = asyncio.subprocess.PIPE if stdin else asyncio.subprocess.DEVNULL
+        process = await asyncio.create_subprocess_exec(*argv, stdin=source, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
     except FileNotFoundError as error:
         raise CommandError(f"{argv[0]} is not installed or not on PATH") from error
     try:
         async with asyncio.timeout(timeout_s):
-            out, err = await process.communicate(stdin)
+            out, err = await process.communicate(stdin or None)
     except TimeoutError as error:
         raise CommandError(f"{' '.join(argv)} did not end within {timeout_s} s") from error
     finally:

@@ -12,7 +12,7 @@ import logging
 import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from prometheus_client import CollectorRegistry, Counter
 
@@ -96,8 +96,8 @@ class UdpServer(asyncio.DatagramProtocol):
         self._tasks: set[asyncio.Task[None]] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
+        # uvloop's transport is one in all but its base class.
+        self._transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
         if len(self._tasks) < UDP_TASKS_MAX:
@@ -177,8 +177,8 @@ async def run(flags: DnsFlags, env: Env) -> None:
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(client.close)
         for port, handler in (
-            (flags.health_port, health_handler(None, {"ping": lambda: None})),
-            (flags.ready_port, _ready_handler(checks)),
+            (flags.health_port, _plain_handler({})),
+            (flags.ready_port, _plain_handler(checks)),
             (flags.metrics_port, health_handler(registry, {})),
         ):
             if port:
@@ -196,8 +196,8 @@ async def run(flags: DnsFlags, env: Env) -> None:
             await loop.create_future()
 
 
-def _ready_handler(checks: dict[str, Callable[[], str | None]]) -> Handler:
-    """CoreDNS's /ready, which kubelets probe."""
+def _plain_handler(checks: dict[str, Callable[[], str | None]]) -> Handler:
+    """CoreDNS's /health and /ready, which kubelets probe: one port each, any path."""
 
     async def handle(request: Request) -> Response:
         problem = next((p for check in checks.values() if (p := check()) is not None), None)
