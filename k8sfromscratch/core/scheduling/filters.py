@@ -36,13 +36,13 @@ def unschedulable(pod: PodInfo, cluster: Cluster) -> Mask:
     column = cluster.taint_id.get(UNSCHEDULABLE_TAINT)
     if column is None or any(tolerates(t, UNSCHEDULABLE_TAINT) for t in pod.tolerations):
         return np.ones(cluster.rows, dtype=np.bool_)
-    free: Mask = ~cluster.taints[: cluster.rows, column]
+    free: Mask = np.logical_not(cluster.taints[: cluster.rows, column])
     return free
 
 
 def taint_toleration(pod: PodInfo, cluster: Cluster) -> Mask:
     columns = [column for _, column in untolerated(pod, cluster, HARD_EFFECTS)]
-    tolerated: Mask = ~cluster.taints[: cluster.rows, columns].any(axis=1)
+    tolerated: Mask = np.logical_not(cluster.taints[: cluster.rows, columns].any(axis=1))
     return tolerated
 
 
@@ -126,7 +126,7 @@ def node_ports(pod: PodInfo, cluster: Cluster) -> Mask:
 
 def fits(pod: PodInfo, cluster: Cluster) -> Mask:
     """Every resource the pod asks for is still free; what it does not ask for may be overcommitted."""
-    enough: Mask = ~_short(pod, cluster).any(axis=1)
+    enough: Mask = np.logical_not(_short(pod, cluster).any(axis=1))
     return enough
 
 
