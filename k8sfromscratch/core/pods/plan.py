@@ -229,7 +229,6 @@ class _Keeper:
         self._backoff = backoff
         self._now = now
         self._sandbox_id = sandbox_id
-        self._policy = spec.restart_policy(pod)
 
     def start_in_order(self) -> bool:
         """Init containers and sidecars.  True when the regular containers may run.
@@ -238,27 +237,27 @@ class _Keeper:
         initialized = any(self._here(c["name"]) for c in spec.regular_containers(self._pod))
         for container in spec.init_containers(self._pod):
             if spec.is_sidecar(container):
-                started = self._keep(container, "Always")
+                started = self._keep(container)
                 if not started and not initialized:
                     return False
             elif not initialized:
                 last = self._here(container["name"])
                 if last is not None and last.state is ContainerState.EXITED and last.exit_code == 0:
                     continue
-                self._keep(container, "OnFailure" if self._policy == "Always" else self._policy)
+                self._keep(container)
                 return False
         return True
 
     def keep_regular(self) -> None:
         for container in spec.regular_containers(self._pod):
-            self._keep(container, self._policy)
+            self._keep(container)
 
     def _here(self, name: str) -> Container | None:
         """The newest of that name, if it is of this sandbox: those of an earlier one are done with."""
         last = self._runtime.latest(name)
         return last if last is not None and last.sandbox_id == self._sandbox_id else None
 
-    def _keep(self, container: Object, policy: str) -> bool:
+    def _keep(self, container: Object) -> bool:
         """Whether it runs and has started."""
         name = container["name"]
         last = self._here(name)
@@ -269,7 +268,7 @@ class _Keeper:
             self.actions.append(RemoveContainer(last.id, name))
             self._start(name, last.attempt)
         elif last.state is ContainerState.EXITED:
-            if spec.restarts_after(policy, last.exit_code):
+            if spec.restarts_after(spec.container_policy(self._pod, container), last.exit_code):
                 self._restart(name, last)
         else:
             return self._keep_alive(container, last)

@@ -43,8 +43,18 @@ def restart_policy(pod: Object) -> str:
     return str(pod.get("spec", {}).get("restartPolicy") or "Always")
 
 
+def container_policy(pod: Object, container: Object) -> str:
+    """The restart policy that holds for one container: an init container has done its part once it succeeded, a sidecar never has."""
+    policy = restart_policy(pod)
+    if all(c is not container and c["name"] != container["name"] for c in init_containers(pod)):
+        return policy
+    if is_sidecar(container):
+        return "Always"
+    return "OnFailure" if policy == "Always" else policy
+
+
 def restarts_after(policy: str, exit_code: int) -> bool:
-    """Whether a regular container that ended so is started again."""
+    """Whether a container that ended so is started again."""
     return policy == "Always" or (policy == "OnFailure" and exit_code != 0)
 
 

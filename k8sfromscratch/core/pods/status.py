@@ -83,8 +83,7 @@ def _container_status(pod: Object, container: Object, report: Report, *, init: b
     if current is not None:
         status |= {"image": current.image or status["image"], "imageID": current.image_ref, "containerID": f"{report.runtime_name}://{current.id}"}
     dead = [c for c in history[1:] if c.state is ContainerState.EXITED]
-    waiting = report.waiting.get(name)
-    status["state"] = _state(pod, current, old, waiting, report)
+    status["state"] = _state(pod, container, current, old, report)
     if "waiting" in status["state"] and current is not None and current.state is ContainerState.EXITED:
         dead.insert(0, current)
     if dead:
@@ -100,7 +99,8 @@ def _container_status(pod: Object, container: Object, report: Report, *, init: b
     return status
 
 
-def _state(pod: Object, current: Container | None, old: Object, waiting: Waiting | None, report: Report) -> Object:
+def _state(pod: Object, container: Object, current: Container | None, old: Object, report: Report) -> Object:
+    waiting = report.waiting.get(container["name"])
     if current is None:
         if "terminated" in (old.get("state") or {}):
             return dict(old["state"])
@@ -111,7 +111,8 @@ def _state(pod: Object, current: Container | None, old: Object, waiting: Waiting
     if current.state is ContainerState.RUNNING:
         return {"running": {"startedAt": rfc3339(current.started_at or current.created_at)}}
     if current.state is ContainerState.EXITED:
-        return _waiting(waiting) if waiting is not None and not report.ended else {"terminated": _terminated(current, report.runtime_name)}
+        again = not report.ended and spec.restarts_after(spec.container_policy(pod, container), current.exit_code)
+        return _waiting(waiting) if waiting is not None and again else {"terminated": _terminated(current, report.runtime_name)}
     if current.state is ContainerState.UNKNOWN:
         return {"terminated": dict(_LOST) | {"containerID": f"{report.runtime_name}://{current.id}"}}
     return _waiting(waiting or Waiting("ContainerCreating"))

@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 
 from k8sfromscratch.api.errors import NotFound
-from k8sfromscratch.api.registry import EVENTS, NODES, PODS
+from k8sfromscratch.api.registry import EVENTS, NODES, PODS, SERVICE_ACCOUNTS
 from k8sfromscratch.client import Client, DirectTransport
-from k8sfromscratch.components.apiserver.server import ApiServer
+from k8sfromscratch.components.apiserver.app import embedded
 from k8sfromscratch.components.kubelet.app import KubeletOptions, run_kubelet
 from k8sfromscratch.components.kubelet.node_object import NodeSettings
-from k8sfromscratch.core.authz.types import LOOPBACK
+from k8sfromscratch.core.authz.types import LOOPBACK, UserInfo
 from k8sfromscratch.core.pods.names import ClusterDns
 from k8sfromscratch.core.pods.runtime_config import Dns
+from k8sfromscratch.process import pki
 from k8sfromscratch.process.clock import Env
 from k8sfromscratch.runtime.cri import CriRuntime
 from k8sfromscratch.storage.local import LocalStorage
@@ -45,13 +46,16 @@ def containerd(needs) -> Iterator[PrivateContainerd]:
 @dataclass
 class Cluster:
     client: Client
+    """As an administrator."""
+    node_client: Client
+    """As the kubelet: what it may not do, the Node authorizer and NodeRestriction refuse."""
     runtime: CriRuntime
     options: KubeletOptions
     _env: Env
     _kubelet: asyncio.Task[None] | None = None
 
     async def start_kubelet(self) -> None:
-        self._kubelet = asyncio.create_task(run_kubelet(self.client, self._env, self.runtime, self.options))
+        self._kubelet = asyncio.create_task(run_kubelet(self.node_client, self._env, self.runtime, self.options))
 
     async def stop_kubelet(self) -> None:
         """Containers keep running."""
@@ -136,13 +140,21 @@ class Cluster:
 @asynccontextmanager
 async def cluster(containerd: PrivateContainerd, root: Path, **options: Any) -> AsyncIterator[Cluster]:
     env = Env()
-    server = ApiServer(LocalStorage.memory(env), env)
+    server = embedded(LocalStorage.memory(env), env, signing_key=pki.make_key("rsa"))
     await server.start()
     client = Client(DirectTransport(server.handle, LOOPBACK))
+    await client.create(SERVICE_ACCOUNTS, {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": "default"}})
+    node_user = UserInfo(f"system:node:{NODE}", ("system:nodes", "system:authenticated"))
     runtime = CriRuntime(containerd.endpoint)
     settings = NodeSettings(NODE, ("127.0.0.1",), NODE, port=0, **options.pop("node", {}))
     dns = ClusterDns(("10.96.0.10",), "cluster.local", Dns(("192.0.2.53",), (), ()))
-    made = Cluster(client, runtime, KubeletOptions(settings, root / "kubelet", dns, log_root=root / "logs", **options), env)
+    made = Cluster(
+        client,
+        Client(DirectTransport(server.handle, node_user)),
+        runtime,
+        KubeletOptions(settings, root / "kubelet", dns, log_root=root / "logs", **options),
+        env,
+    )
     made.options.root.mkdir(exist_ok=True)
     await made.start_kubelet()
     try:

@@ -2,7 +2,7 @@
 
 import base64
 
-from k8sfromscratch.api.registry import CONFIG_MAPS, PODS, SECRETS, SERVICES
+from k8sfromscratch.api.registry import CONFIG_MAPS, PODS, SECRETS, SERVICES, TOKEN_REVIEWS
 from k8sfromscratch.components.kubelet import pod_worker
 
 
@@ -85,6 +85,22 @@ def test_volumes_and_their_updates(story, tmp_path, monkeypatch):
             return await cluster.exec("vols", "sh", "-c", "ls /v/cfg; cat /v/cfg/a /v/all/x/a /v/down/labels") == 'a\nc\n33app="new"'
 
         await cluster.until(updated)
+
+    story(tell)
+
+
+def test_a_service_account_token_speaks_for_the_pod(story):
+    async def tell(cluster):
+        await cluster.client.create(CONFIG_MAPS, config_map(**{"ca.crt": "CERT"}) | {"metadata": {"name": "kube-root-ca.crt", "namespace": "default"}})
+        await cluster.create("api", automountServiceAccountToken=True)
+        pod = await cluster.running("api")
+        directory = "/var/run/secrets/kubernetes.io/serviceaccount"
+        assert (await cluster.exec("api", "sh", "-c", f"cd {directory}; cat ca.crt namespace; df . | tail -1")).startswith("CERTdefaulttmpfs")
+        token = await cluster.exec("api", "cat", f"{directory}/token")
+        review = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token}}
+        status = (await cluster.client.create(TOKEN_REVIEWS, review))["status"]
+        assert status["user"]["username"] == "system:serviceaccount:default:default"
+        assert status["user"]["extra"]["authentication.kubernetes.io/pod-uid"] == [pod["metadata"]["uid"]]
 
     story(tell)
 

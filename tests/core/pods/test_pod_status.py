@@ -173,3 +173,12 @@ def test_what_a_condition_no_longer_says_is_taken_away():
     patch = status_patch(machine.pod, machine.status())
     ready = next(c for c in patch["status"]["conditions"] if c["type"] == "Ready")
     assert (ready["status"], ready["reason"], ready["message"]) == ("True", None, None)
+
+
+def test_a_container_that_will_not_be_tried_again_does_not_wait():
+    machine = PodMachine(make_pod("app", restartPolicy="Never"))
+    machine.settle()
+    machine.end("app", 128)
+    report = Report(machine.runtime, waiting={"app": Waiting("RunContainerError", "no such program")})
+    status = pod_status(machine.pod, report, START)
+    assert (status["phase"], list(status["containerStatuses"][0]["state"])) == ("Failed", ["terminated"])
