@@ -12,7 +12,7 @@ from typing import Any
 from k8sfromscratch.api.resource import Resource
 from k8sfromscratch.client import Client, Informer, Informers
 from k8sfromscratch.components.controller_manager.options import Options
-from k8sfromscratch.core.reconcile import objects
+from k8sfromscratch.core.reconcile import job_pods, objects
 from k8sfromscratch.core.reconcile.plan import Object, Plan
 from k8sfromscratch.core.selectors.labels import matches
 from k8sfromscratch.process.clock import Env
@@ -73,6 +73,7 @@ BY_NAMESPACE = "namespace"
 BY_CONTROLLER = "controller"
 BY_NODE = "node"
 BY_SERVICE = "service"
+BY_JOB = "job"
 
 
 def orphans_of(namespace: str) -> str:
@@ -95,11 +96,18 @@ def _by_service(obj: Object) -> Iterable[str]:
     return (f"{objects.namespace(obj)}/{service}",) if service else ()
 
 
+def _by_job(obj: Object) -> Iterable[str]:
+    """Pods that a Job's finalizer holds, by that Job's key."""
+    job = job_pods.job_name(obj)
+    return (f"{objects.namespace(obj)}/{job}",) if job else ()
+
+
 INDEXERS: Mapping[str, Callable[[Object], Iterable[str]]] = {
     BY_NAMESPACE: lambda obj: (objects.namespace(obj),),
     BY_CONTROLLER: _by_controller,
     BY_NODE: _by_node,
     BY_SERVICE: _by_service,
+    BY_JOB: _by_job,
 }
 
 

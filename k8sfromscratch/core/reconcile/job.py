@@ -23,22 +23,22 @@ BACKOFF_MAX_S = 600.0
 """After n failures in a row the next pods wait 10 s, doubling up to 10 minutes."""
 
 
-def plan(job: Object | None, pods: Sequence[Object], now: datetime) -> Plan:
-    """`pods`: all that the Job controls."""
-    if job is None or not _ours(job):
+def plan(job: Object | None, pods: Sequence[Object], strays: Sequence[Object], now: datetime) -> Plan:
+    """`pods`: all that the Job controls; `strays`: those of a Job of its name that is gone, which nobody will count any more."""
+    if job is None:
+        return Plan(_released(strays))
+    if not _ours(job):
         return NOTHING
-    tally = job_pods.tally(job, pods)
     if objects.deleting(job) or _finished(job):
-        # Nothing is counted any more, but no pod may be held back by the finalizer.
-        held = tuple(job_pods.release(pod) for pod in pods if job_pods.FINALIZER in objects.finalizers(pod))
-        return Plan((Together(held),) if held else ())
+        return Plan(_released([*pods, *strays]))
+    tally = job_pods.tally(job, pods)
     spec = objects.spec(job)
     running = [pod for pod in pods if job_pods.finished_as(pod) is None]
     active = [pod for pod in running if not objects.deleting(pod)]
     conditions, event = _judged(job, tally, pods, len(running), now)
     verdict = objects.find_condition(conditions, "FailureTarget") or objects.find_condition(conditions, "SuccessCriteriaMet")
     suspended = bool(spec.get("suspend"))
-    steps: list[Step] = [event] if event is not None else []
+    steps: list[Step] = [*_released(strays), *([event] if event is not None else [])]
     wait_s: float | None = None
     doomed: Sequence[Object] = ()
     if verdict is not None or suspended:
@@ -60,6 +60,12 @@ def plan(job: Object | None, pods: Sequence[Object], now: datetime) -> Plan:
         return () if status == objects.status(job) else (_status_update(job, status),)
 
     return Plan(tuple(steps), conclude, requeue_after_s=earliest(wait_s, _deadline_in_s(job, now)))
+
+
+def _released(pods: Sequence[Object]) -> tuple[Step, ...]:
+    """No pod may be held back by the finalizer when nobody counts it."""
+    held = tuple(job_pods.release(pod) for pod in pods if job_pods.FINALIZER in objects.finalizers(pod))
+    return (Together(held),) if held else ()
 
 
 def _ours(job: Object) -> bool:

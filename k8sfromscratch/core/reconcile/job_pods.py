@@ -113,6 +113,16 @@ def succeeded_indexes(job: Object, pods: Sequence[Object], completions: int) -> 
     return {index for index in done if index < completions}
 
 
+def job_name(pod: Object) -> str | None:
+    """The Job whose controller must let the pod go: its owner, or for an orphan the one that made it.  None: the pod is not held."""
+    if FINALIZER not in objects.finalizers(pod):
+        return None
+    owner = objects.controller_of(pod)
+    if owner is None:
+        return objects.labels(pod).get("batch.kubernetes.io/job-name")
+    return str(owner["name"]) if owner["kind"] == "Job" else None
+
+
 def job_labels(job: Object) -> dict[str, str]:
     """What finds a Job's pods: the prefixed names, and the older ones that people still type."""
     name, uid = objects.name(job), objects.uid(job)

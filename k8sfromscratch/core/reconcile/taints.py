@@ -1,6 +1,6 @@
 """Node taints: the ones that conditions call for, and what a pod's tolerations make of them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -85,7 +85,3 @@ def first_toleration(tolerations: Iterable[Mapping[str, Any]], taint: Mapping[st
 
 def has_out_of_service(node: Object) -> bool:
     return any(taint["key"] == OUT_OF_SERVICE for taint in of(node))
-
-
-def pods_of(node: Object, pods: Sequence[Object]) -> list[Object]:
-    return [pod for pod in pods if objects.spec(pod).get("nodeName") == objects.name(node)]

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from k8sfromscratch.api.registry import (
     CONTROLLER_REVISIONS,
     CRON_JOBS,
@@ -228,6 +230,24 @@ def test_a_job_runs_to_its_end_and_is_cleaned_up(play, make_workload):
 
     async def gone(cluster):
         return await cluster.get(JOBS, "work") is None and not await cluster.every(PODS)
+
+    play(story)
+
+
+@pytest.mark.parametrize(("policy", "left"), [("Background", 0), ("Foreground", 0), ("Orphan", 1)])
+def test_a_job_deleted_while_it_runs_leaves_no_pod_behind(play, make_workload, policy, left):
+    async def story(cluster):
+        template = {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}
+        await cluster.apply(JOBS, "work", {"template": template})
+        await cluster.until(lambda: running(cluster))
+        await cluster.client.delete(JOBS, "work", "default", propagation_policy=policy)
+        await asyncio.sleep(60)
+        pods = await cluster.every(PODS)
+        assert await cluster.get(JOBS, "work") is None and len(pods) == left
+        assert not any(p["metadata"].get("finalizers") for p in pods)
+
+    async def running(cluster):
+        return [p for p in await cluster.every(PODS) if p["status"]["phase"] == "Running"]
 
     play(story)
 

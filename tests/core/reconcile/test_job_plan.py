@@ -25,7 +25,7 @@ class World:
         self.numbers, self.seconds, self.events = itertools.count(), 0, []
 
     def step(self):
-        plan = job.plan(self.job, list(self.pods.values()), self.make.later(self.seconds))
+        plan = job.plan(self.job, list(self.pods.values()), (), self.make.later(self.seconds))
         for step in (*plan.steps, *(plan.conclude(()) if plan.conclude else ())):
             for write in step.steps if isinstance(step, Together) else (step,):
                 self.write(write)
@@ -183,8 +183,8 @@ def test_index_lists_are_read_and_written_alike(text):
 
 def test_a_finished_or_foreign_job_is_left_alone(make):
     done = a_job(make, status={"conditions": [{"type": "Complete", "status": "True"}]})
-    assert job.plan(done, [], make.now).steps == ()
-    assert job.plan(a_job(make, managedBy="example.com/x"), [], make.now).steps == ()
+    assert job.plan(done, [], [], make.now).steps == ()
+    assert job.plan(a_job(make, managedBy="example.com/x"), [], [], make.now).steps == ()
 
 
 def test_a_deleted_job_lets_its_pods_go(make):
@@ -193,6 +193,17 @@ def test_a_deleted_job_lets_its_pods_go(make):
     world.job["metadata"]["deletionTimestamp"] = make.at(0)
     world.step()
     assert [objects.finalizers(pod) for pod in world.pods.values()] == [[]]
+
+
+def test_pods_of_a_job_that_is_gone_are_let_go(make):
+    world = World(make, a_job(make))
+    world.step()
+    (pod,) = world.pods.values()
+    assert job_pods.job_name(pod) == "work"
+    (together,) = job.plan(None, [], [pod], make.now).steps
+    assert [patch.patch["metadata"]["finalizers"] for patch in together.steps] == [[]]
+    orphan = {**pod, "metadata": {**pod["metadata"], "ownerReferences": []}}
+    assert job_pods.job_name(orphan) == "work" and job_pods.job_name(make.pod("other")) is None
 
 
 @settings(max_examples=120, deadline=None)
