@@ -48,9 +48,12 @@ def parse(text: str) -> FieldSelector:
     terms: list[Term] = []
     position = 0
     while position < len(text):
+        if text[position] == ",":
+            position += 1
+            continue
         found = _TERM.match(text, position)
         if found is None or (found.end() < len(text) and text[found.end()] != ","):
-            raise BadRequest(f"invalid selector: {text!r}; can't understand {text[position:].split(',')[0]!r}")
+            raise BadRequest(f"invalid selector: '{text}'; can't understand '{text[position:].split(',')[0]}'")
         field, operator, value = found.groups()
         terms.append(Term(field.strip(), operator != "!=", re.sub(r"\\([,=\\])", r"\1", value)))
         position = found.end() + 1

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from k8sfromscratch.api.errors import BadRequest
+from k8sfromscratch.api.names import label_value, qualified_name
 
 _TOKEN = re.compile(r"\s*(?:(==|!=|=|,|\(|\)|!|>|<)|([^\s=!,()<>]+))")
 
@@ -62,6 +63,7 @@ def parse(text: str) -> Selector:
         if requirements:
             position = _expect(text, tokens, position, ",")
         requirement, position = _requirement(text, tokens, position)
+        _check(requirement)
         requirements.append(requirement)
     return Selector(tuple(requirements))
 
@@ -116,6 +118,18 @@ def _requirement(text: str, tokens: Sequence[str], position: int) -> tuple[Requi
         values, position = _values(text, tokens, position + 1)
         return Requirement(key, "In" if operator == "in" else "NotIn", values), position
     raise _bad(text, f"found {operator!r}, expected: in, notin, =, ==, !=, gt, lt")
+
+
+def _check(requirement: Requirement) -> None:
+    """Keys and values that no label can have are mistakes, not selectors that match nothing."""
+    if requirement.operator in ("Gt", "Lt") and not all(re.fullmatch(r"-?\d+", value) for value in requirement.values):
+        raise BadRequest("unable to parse requirement: for 'Gt', 'Lt' operators, the value must be an integer")
+    faults = [(requirement.key, message) for message in qualified_name(requirement.key)]
+    if requirement.operator in ("In", "NotIn"):
+        faults += [(value, message) for value in sorted(requirement.values) for message in label_value(value)]
+    if faults:
+        value, message = faults[0]
+        raise BadRequest(f'unable to parse requirement: <nil>: Invalid value: "{value}": {message}')
 
 
 def _values(text: str, tokens: Sequence[str], position: int) -> tuple[frozenset[str], int]:
