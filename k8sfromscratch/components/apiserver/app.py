@@ -17,8 +17,11 @@ from k8sfromscratch.components.apiserver import bootstrap, security
 from k8sfromscratch.components.apiserver.allocation import Ranges, parse_networks
 from k8sfromscratch.components.apiserver.config import ApiServerFlags
 from k8sfromscratch.components.apiserver.names import random_suffix
+from k8sfromscratch.components.apiserver.routes import Route, Verb
 from k8sfromscratch.components.apiserver.security import Security
 from k8sfromscratch.components.apiserver.server import ApiServer, ApiServerOptions
+from k8sfromscratch.components.apiserver.streaming import Streaming
+from k8sfromscratch.components.apiserver.streaming_kubelet import Kubelets, kubelets_from_flags
 from k8sfromscratch.core.admission.chain import UnknownPlugin, chain
 from k8sfromscratch.core.authz.types import UserInfo
 from k8sfromscratch.process import pki
@@ -85,7 +88,7 @@ def options_of(flags: ApiServerFlags, env: Env, guard: Security) -> ApiServerOpt
         authenticator=guard.authenticator,
         authorizer=guard.authorizer,
         admission=admission,
-        routes=guard.routes,
+        routes=_routes(guard, kubelets_from_flags(flags)),
         paths=guard.paths,
         hooks=(*bootstrap.HOOKS, *guard.hooks),
         ranges=ranges,
@@ -114,13 +117,17 @@ def embedded(
         authenticator=guard.authenticator,
         authorizer=guard.authorizer,
         admission=chain(partial(random_suffix, env.rng), always=guard.plugins),
-        routes=guard.routes,
+        routes=_routes(guard, Kubelets(None)),
         paths=guard.paths,
         hooks=(*bootstrap.HOOKS, *guard.hooks),
         ranges=ranges,
         advertise=(address, port),
     )
     return ApiServer(storage, env, options)
+
+
+def _routes(guard: Security, kubelets: Kubelets) -> Callable[[ApiServer], Mapping[Route, Verb]]:
+    return lambda server: {**guard.routes(server), **Streaming(server, kubelets).routes()}
 
 
 def _storage(flags: ApiServerFlags) -> Storage:
