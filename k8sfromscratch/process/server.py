@@ -51,7 +51,7 @@ class Server:
         """Takes no more connections, lets requests end for `grace_s`, then cuts what is left."""
         for site in self._sites:
             site.close()
-        await self._inner.shutdown(grace_s)
+        await self._inner.shutdown(max(grace_s, 0.01))  # to aiohttp 0 means for ever
         for site in self._sites:
             await site.wait_closed()
 

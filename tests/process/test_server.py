@@ -1,0 +1,215 @@
+"""The server to raw sockets and to aiohttp's client: bodies, streams, upgrades, TLS."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import orjson
+import pytest
+
+from k8sfromscratch.api.errors import NotFound
+from k8sfromscratch.client import HttpsTransport, TransportError
+from k8sfromscratch.process import pki
+from k8sfromscratch.process.http import Connection, Request, Response, Upgrade
+from k8sfromscratch.process.server import Server, serve
+from k8sfromscratch.process.tls import TlsError, TlsFiles, client_context
+
+
+class Site:
+    """A handler with one path a behaviour."""
+
+    def __init__(self) -> None:
+        self.closed = asyncio.Event()
+        self.release = asyncio.Event()
+        self.seen: list[Request] = []
+
+    async def handle(self, request: Request) -> Response | Upgrade:
+        self.seen.append(request)
+        match request.path:
+            case "/echo":
+                return Response(200, request.body, "text/plain", {"X-Method": request.method})
+            case "/stream":
+                return Response(200, self._chunks())
+            case "/upgrade":
+                return Upgrade(self._echo)
+            case "/missing":
+                raise NotFound("nothing here")
+            case "/broken":
+                raise RuntimeError("secret detail")
+        return Response(404, b"")
+
+    async def _chunks(self) -> AsyncIterator[bytes]:
+        try:
+            yield b"first\n"
+            await self.release.wait()
+            yield b"second\n"
+        finally:
+            self.closed.set()
+
+    async def _echo(self, connection: Connection) -> None:
+        connection.writer.write(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\r\n")
+        while data := await connection.reader.read(1000):
+            connection.writer.write(b"<" + data + b">")
+        connection.writer.write(b"end")
+        await connection.writer.drain()
+
+
+def play(story: Callable[[Site, Server], Awaitable[None]], **options: object) -> None:
+    async def main() -> None:
+        site = Site()
+        server = await serve(site.handle, host="127.0.0.1", port=0, **options)  # type: ignore[arg-type]
+        try:
+            async with asyncio.timeout(20):
+                await story(site, server)
+        finally:
+            await server.close(0.1)
+
+    asyncio.run(main())
+
+
+def test_requests_and_answers() -> None:
+    async def story(site: Site, server: Server) -> None:
+        transport = HttpsTransport(f"http://127.0.0.1:{server.port}")
+        reply = await transport.request("PUT", "/echo", query=[("a", "1"), ("a", "2"), ("b", "x=y&z")], headers={"X-Thing": "v"}, body=b"\x00body")
+        assert (reply.status, reply.body, reply.headers["x-method"]) == (200, b"\x00body", "PUT")
+        request = site.seen[0]
+        assert request.query == {"a": ["1", "2"], "b": ["x=y&z"]} and request.arg("a") == "2"
+        assert request.headers["x-thing"] == "v" and request.remote == "127.0.0.1" and request.peer_certificate is None
+        await transport.close()
+
+    play(story)
+
+
+def test_errors_become_a_status_and_tell_nothing_of_our_insides() -> None:
+    async def story(site: Site, server: Server) -> None:
+        transport = HttpsTransport(f"http://127.0.0.1:{server.port}")
+        missing = await transport.request("GET", "/missing")
+        assert missing.status == 404 and orjson.loads(missing.body)["reason"] == "NotFound"
+        broken = await transport.request("GET", "/broken")
+        assert broken.status == 500 and orjson.loads(broken.body)["kind"] == "Status" and b"secret" not in broken.body
+        await transport.close()
+
+    play(story)
+
+
+def test_a_body_that_is_too_large_is_refused() -> None:
+    async def story(site: Site, server: Server) -> None:
+        transport = HttpsTransport(f"http://127.0.0.1:{server.port}")
+        reply = await transport.request("POST", "/echo", body=b"x" * 2000)
+        assert reply.status == 413 and orjson.loads(reply.body)["reason"] == "RequestEntityTooLarge"
+        await transport.close()
+
+    play(story, body_max_bytes=1000)
+
+
+def test_a_stream_comes_chunk_by_chunk_and_ends_with_its_reader() -> None:
+    async def story(site: Site, server: Server) -> None:
+        transport = HttpsTransport(f"http://127.0.0.1:{server.port}")
+        async with transport.stream("GET", "/stream") as reply:
+            assert await anext(reply.chunks) == b"first\n"
+            site.release.set()
+            assert await anext(reply.chunks) == b"second\n"
+        site.closed.clear()
+        site.release.clear()
+        async with transport.stream("GET", "/stream") as reply:
+            assert await anext(reply.chunks) == b"first\n"
+        await site.closed.wait()
+        await transport.close()
+
+    play(story)
+
+
+def test_a_stream_that_breaks_is_an_error_to_its_reader() -> None:
+    async def main() -> None:
+        site = Site()
+        server = await serve(site.handle, host="127.0.0.1", port=0)
+        transport = HttpsTransport(f"http://127.0.0.1:{server.port}")
+        async with transport.stream("GET", "/stream") as reply:
+            await anext(reply.chunks)
+            await server.close(0)
+            with pytest.raises(TransportError):
+                await anext(reply.chunks)
+        with pytest.raises(TransportError):
+            await transport.request("GET", "/echo")
+        await transport.close()
+
+    asyncio.run(main())
+
+
+async def upgraded(port: int, context: ssl.SSLContext | None = None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+    writer.write(b"POST /upgrade HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\nContent-Length: 0\r\n\r\n")
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 101")
+    return reader, writer
+
+
+def test_an_upgrade_is_a_raw_stream_with_half_close() -> None:
+    async def story(site: Site, server: Server) -> None:
+        reader, writer = await upgraded(server.port)
+        writer.write(b"abc")
+        assert await reader.readexactly(5) == b"<abc>"
+        writer.write_eof()
+        assert await reader.read() == b"end"
+        writer.close()
+        assert not server._inner.connections, "the connection is forgotten"
+
+    play(story)
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> Callable[[str], TlsFiles]:
+    now = datetime.now(UTC)
+    ca_key = pki.make_key()
+    ca = pki.issue(pki.Spec("ca", usages=(), ca=True), ca_key, None, now)
+    (tmp_path / "ca.crt").write_bytes(pki.certificate_pem(ca))
+
+    def issue(name: str) -> TlsFiles:
+        key = pki.make_key()
+        spec = pki.Spec(name, ("group",), ("localhost",), ("127.0.0.1",), ("server", "client"))
+        files = TlsFiles(str(tmp_path / f"{name}.crt"), str(tmp_path / f"{name}.key"))
+        Path(files.cert_file).write_bytes(pki.certificate_pem(pki.issue(spec, key, pki.Authority(ca, ca_key), now)))
+        Path(files.key_file).write_bytes(pki.key_pem(key))
+        return files
+
+    return issue
+
+
+def test_tls_with_and_without_a_client_certificate(certificates: Callable[[str], TlsFiles], tmp_path: Path) -> None:
+    ca_file = str(tmp_path / "ca.crt")
+    served, mine = certificates("server"), certificates("client")
+
+    async def story(site: Site, server: Server) -> None:
+        known = HttpsTransport(f"https://127.0.0.1:{server.port}", tls=client_context(ca_file=ca_file, files=mine))
+        for _ in range(2):
+            assert (await known.request("GET", "/echo")).status == 200
+        assert all(request.peer_certificate for request in site.seen)
+        unknown = HttpsTransport(f"https://127.0.0.1:{server.port}", tls=client_context(ca_file=ca_file))
+        assert (await unknown.request("GET", "/echo")).status == 200
+        assert site.seen[-1].peer_certificate is None
+        reader, writer = await upgraded(server.port, client_context(ca_file=ca_file))
+        writer.write(b"x" * 100_000)
+        received = b""
+        while len(received.replace(b"<", b"").replace(b">", b"")) < 100_000:
+            received += await reader.read(65536)
+        writer.close()
+        stranger = HttpsTransport(f"https://127.0.0.1:{server.port}", tls=client_context())
+        with pytest.raises(TransportError, match="certificate"):
+            await stranger.request("GET", "/echo")
+        for transport in (known, unknown, stranger):
+            await transport.close()
+
+    play(story, tls=served, client_ca_file=ca_file)
+
+
+def test_certificates_that_cannot_be_used_are_named(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.crt"
+    bad.write_text("nonsense")
+    with pytest.raises(TlsError, match=r"bad\.crt"):
+        client_context(files=TlsFiles(str(bad), str(bad)))
+    with pytest.raises(TlsError, match="there is no file"):
+        client_context(files=TlsFiles(str(tmp_path / "none"), str(bad)))
+    with pytest.raises(TlsError, match=r"bad\.crt"):
+        client_context(ca_file=str(bad))
