@@ -71,7 +71,7 @@ class Allocations:
     def for_update(self, resource: Resource, obj: Object, old: Object) -> Write:
         if resource != SERVICES:
             return Write(obj)
-        return self._write(service_needs.keep_allocated(obj, old), service_needs.held(old))
+        return self._write(copied_object(obj), service_needs.held(old))
 
     def for_delete(self, resource: Resource, obj: Object) -> Delete:
         if resource != SERVICES:

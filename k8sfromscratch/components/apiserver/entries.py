@@ -15,17 +15,23 @@ import orjson
 
 Object = dict[str, Any]
 
+_HEAD_KEYS = frozenset({"apiVersion", "kind", "metadata"})
 _HEAD = re.compile(rb'\{"apiVersion":"[^"]*","kind":"[^"]*","metadata":\{')
 
 
 def encode(obj: Object) -> bytes:
-    """An object as it is stored: without resourceVersion, type and metadata first."""
-    metadata = {key: value for key, value in obj["metadata"].items() if key != "resourceVersion"}
-    ordered: Object = {"apiVersion": obj["apiVersion"], "kind": obj["kind"], "metadata": metadata}
-    for key, value in obj.items():
-        if key not in ordered:
-            ordered[key] = value
-    return orjson.dumps(ordered)
+    """An object as it is stored: without resourceVersion, type and metadata first, everything else in order of keys.
+    Equal objects have equal bytes, which is how an update that changes nothing is told."""
+    metadata = obj["metadata"]
+    if "resourceVersion" in metadata:
+        metadata = {key: value for key, value in metadata.items() if key != "resourceVersion"}
+    head = b'{"apiVersion":%b,"kind":%b,"metadata":%b' % (_dump(obj["apiVersion"]), _dump(obj["kind"]), _dump(metadata))
+    rest = _dump({key: value for key, value in obj.items() if key not in _HEAD_KEYS})
+    return head + (b"}" if rest == b"{}" else b"," + rest[1:])
+
+
+def _dump(value: Any) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 
 def with_revision(stored: bytes, revision: int) -> bytes:

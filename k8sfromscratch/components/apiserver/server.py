@@ -99,7 +99,7 @@ class ApiServer:
         self.catalog = Catalog(RESOURCES)
         self.view = CacheView(self.catalog)
         self.feed = Feed(storage, self.catalog.caches)
-        self.store = Store(storage, EventLeases(storage, env.clock, self.options.event_ttl_s))
+        self.store = Store(storage, self.feed, EventLeases(storage, env.clock, self.options.event_ttl_s))
         self.metrics = Metrics()
         self.hooks_pending = [name for name, _ in self.options.hooks]
         transformer = Transformer(env.clock)

@@ -66,8 +66,8 @@ def set_addresses(service: Object, addresses: Sequence[str], families: Sequence[
         service["spec"] |= {"clusterIP": addresses[0], "clusterIPs": list(addresses), "ipFamilies": list(families)}
 
 
-def keep_allocated(service: Object, old: Object) -> Object:
-    """A copy in which values left out of an update are those that were allocated before."""
+def keep_allocated(service: Object, old: Object) -> None:
+    """Values left out of an update are those that were allocated before; those that its type no longer has go."""
     spec, before = dict(service["spec"]), old["spec"]
     if spec.get("type") != "ExternalName" and before.get("type") != "ExternalName":
         for key in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"):
@@ -84,7 +84,7 @@ def keep_allocated(service: Object, old: Object) -> Object:
         # Node ports that come along from the former type are released; ones that a ClusterIP Service names itself are refused by validation.
         spec["ports"] = [{key: value for key, value in port.items() if key != "nodePort"} for port in spec.get("ports") or []]
         spec.pop("healthCheckNodePort", None)
-    return {**service, "spec": spec}
+    service["spec"] = spec
 
 
 def needs_node_ports(spec: Object) -> bool:

@@ -15,6 +15,7 @@ from k8sfromscratch.api.registry import EVENTS
 from k8sfromscratch.components.apiserver.catalog import Served
 from k8sfromscratch.components.apiserver.entries import Entry, Object, encode, with_revision
 from k8sfromscratch.components.apiserver.event_leases import EventLeases
+from k8sfromscratch.components.apiserver.feed import Feed
 from k8sfromscratch.core.mvcc.types import Compare, DeleteOp, Op, PutOp, RangeOp, RangeResult, TxnResult
 from k8sfromscratch.storage.interface import NoSpace, Storage, Unavailable
 
@@ -59,8 +60,9 @@ class Outcome:
 
 
 class Store:
-    def __init__(self, storage: Storage, event_leases: EventLeases) -> None:
+    def __init__(self, storage: Storage, feed: Feed, event_leases: EventLeases) -> None:
         self._storage = storage
+        self._feed = feed
         self._event_leases = event_leases
 
     async def fresh(self, served: Served, key: str) -> Entry | None:
@@ -94,6 +96,8 @@ class Store:
             assert isinstance(found, RangeResult)
             if found.count:
                 raise exists
+            # Someone has what was to be written along: the caches must show it before anything is proposed again.
+            await self._feed.caught_up()
         raise errors.conflict(served.resource.plural, name, served.resource.group)
 
     async def update(self, served: Served, key: str, change: Change, *, dry_run: bool = False) -> Outcome:
@@ -142,6 +146,8 @@ class Store:
             present = result.responses[0]
             assert isinstance(present, RangeResult)
             current, is_fresh = _entry(present, key), True
+            if current is not None and current.revision == revision:
+                await self._feed.caught_up()
         raise errors.conflict(served.resource.plural, key.rpartition("/")[2], served.resource.group)
 
     async def _lease(self, served: Served) -> int:

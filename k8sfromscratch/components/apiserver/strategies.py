@@ -1,7 +1,7 @@
 """What the server itself writes into objects, kind by kind: first status, generation, what an update may not touch.
 
 The generic part is here as plain functions over three small tables; the few kinds that need more (pods, namespaces, …) have a
-function each in `_ON_CREATE` and `_ON_UPDATE`.  Services, which need allocations, are in `services`.
+function each in `_ON_CREATE` and `_ON_UPDATE`.  What a Service keeps of its allocations is `service_needs`'.
 
 Source: the strategy.go of each kind in pkg/registry.
 """
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from k8sfromscratch.api.resource import Resource
+from k8sfromscratch.components.apiserver.service_needs import keep_allocated
 from k8sfromscratch.core.pods.qos import qos_class
 
 Object = dict[str, Any]
@@ -203,4 +204,4 @@ _CONFINED: dict[tuple[str, str], Callable[[Object, Object], Object]] = {
     ("certificatesigningrequests.certificates.k8s.io", "approval"): _only_conditions,
 }
 _ON_CREATE: dict[str, Callable[[Object], None]] = {"pods": _create_pod, "jobs.batch": _create_job, "namespaces": _create_namespace}
-_ON_UPDATE: dict[str, Callable[[Object, Object], None]] = {"namespaces": _update_namespace}
+_ON_UPDATE: dict[str, Callable[[Object, Object], None]] = {"namespaces": _update_namespace, "services": keep_allocated}

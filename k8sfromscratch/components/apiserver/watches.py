@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 import orjson
 
 from k8sfromscratch.api import errors
-from k8sfromscratch.components.apiserver.cache import CacheEvent, EventType, ResourceCache, WindowPassed, at_revision, event_line
+from k8sfromscratch.components.apiserver.cache import CacheEvent, Cursor, EventType, ResourceCache, WindowPassed, at_revision, event_line
 from k8sfromscratch.components.apiserver.call import Call
 from k8sfromscratch.components.apiserver.conversion import as_served
 from k8sfromscratch.components.apiserver.entries import Entry
@@ -57,7 +57,16 @@ class Watches:
         elif initial and revision:
             await self._feed.reach(revision)
         stream = _Stream(self, call, chosen, bookmarks)
-        return Response(200, self._lines(stream, revision or 0, initial, timeout_s), "application/json")
+        # Cursor and initial objects are taken in one turn, now: nothing is lost between them, nor before the first line is read.
+        cache, now = call.served.cache, self._feed.revision
+        try:
+            cursor = cache.cursor_after(now if initial else revision or now)
+        except WindowPassed:
+            gone = errors.Gone(f"too old resource version: {revision} ({cache.oldest_revision})")
+            return Response(200, _once(stream.error(gone)), "application/json")
+        entries = cache.entries(chosen.namespace) if initial else []
+        end_s = self._clock.monotonic() + timeout_s
+        return Response(200, self._lines(stream, cursor, entries, 0 if initial else revision or 0, now, end_s), "application/json")
 
     def stop(self, caches: Iterable[ResourceCache]) -> None:
         """Ends every stream, with a last bookmark where it takes them."""
@@ -76,47 +85,40 @@ class Watches:
             raise errors.BadRequest("resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
         return asked in ("true", "1")
 
-    async def _lines(self, stream: "_Stream", revision: int, initial: bool, timeout_s: float) -> AsyncIterator[bytes]:
+    async def _lines(self, stream: "_Stream", cursor: Cursor, entries: Sequence[Entry], after: int, now: int, end_s: float) -> AsyncIterator[bytes]:
+        """`entries` are told first, as of revision `now`; then what is at the cursor and later than `after`."""
         cache, feed, clock = stream.cache, self._feed, self._clock
-        deadline_s = clock.monotonic() + timeout_s
         self.open += 1
         try:
             # Sent before the first event, so that the client has its answer's head although nothing happens.
             yield b""
-            try:
-                cursor = cache.cursor_after(feed.revision if initial else revision or feed.revision)
-            except WindowPassed:
-                yield stream.error(errors.Gone(f"too old resource version: {revision} ({cache.oldest_revision})"))
-                return
-            if initial:
-                # Entries and cursor are taken in one turn: nothing lies between them.
-                entries, at = cache.entries(stream.chosen.namespace), feed.revision
-                for start in range(0, len(entries), _INITIAL_CHUNK):
-                    chunk = stream.initial(entries[start : start + _INITIAL_CHUNK])
-                    if chunk:
-                        yield chunk
-                if stream.bookmarks and stream.call.request.arg("sendInitialEvents"):
-                    yield stream.bookmark(at, {INITIAL_EVENTS_END: "true"})
+            for start in range(0, len(entries), _INITIAL_CHUNK):
+                chunk = stream.initial(entries[start : start + _INITIAL_CHUNK])
+                if chunk:
+                    yield chunk
+            if stream.bookmarks and stream.call.request.arg("sendInitialEvents"):
+                yield stream.bookmark(now, {INITIAL_EVENTS_END: "true"})
             bookmark_s = clock.monotonic() + _BOOKMARK_S
-            while not self.stopping:
+            while True:
                 try:
                     events = cache.read(cursor)
                 except WindowPassed:
                     return
                 if events:
-                    chunk = stream.events(events, 0 if initial else revision)
+                    chunk = stream.events(events, after)
                     if chunk:
                         yield chunk
                     continue
                 now_s = clock.monotonic()
-                if now_s >= deadline_s:
+                if self.stopping or now_s >= end_s:
                     break
                 if stream.bookmarks and now_s >= bookmark_s:
                     bookmark_s = now_s + _BOOKMARK_S
                     yield stream.bookmark(feed.revision)
                     continue
-                await cache.changed(min(deadline_s, bookmark_s) - now_s if stream.bookmarks else deadline_s - now_s)
+                await cache.changed(min(end_s, bookmark_s) - now_s if stream.bookmarks else end_s - now_s)
             if stream.bookmarks:
+                # All that this revision covers has just been read, in this same turn.
                 yield stream.bookmark(feed.revision)
         finally:
             self.open -= 1
@@ -188,6 +190,10 @@ def _as_selected(event: CacheEvent, chosen: Selection) -> tuple[EventType, Entry
     if was and event.previous is not None:
         return ("DELETED", at_revision(event.previous, event.entry.revision))
     return None
+
+
+async def _once(line: bytes) -> AsyncIterator[bytes]:
+    yield line
 
 
 def _timeout_s(text: str) -> float:
