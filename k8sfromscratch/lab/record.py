@@ -52,7 +52,6 @@ class Record(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     provider: str = ""
-    spec: dict[str, str | int] = Field(default_factory=dict)
     network: NetworkRecord | None = None
     machines: dict[str, MachineRecord] = Field(default_factory=dict)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from k8sfromscratch.lab import keys, kubectl
 from k8sfromscratch.lab.record import LAB_DIR, Record
@@ -80,7 +81,7 @@ class Namespace:
         return self.lab.get("--namespace", self.name, *words)
 
     def apply(self, *manifests: dict[str, Any]) -> None:
-        self.kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": list(manifests)}))
+        self.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(manifests))
 
     def pods(self, label: str) -> list[dict[str, Any]]:
         """Pods with that label that are not being deleted."""

@@ -9,7 +9,6 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
 import threading
 import time
 import uuid
@@ -26,12 +25,10 @@ BOOT_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 20
 POLL_S = 0.05
 
-# Joins the machine's cgroups, then becomes nspawn: $1 is the number of cgroup.procs files that follow it.
-LAUNCH = """
-count=$1; shift
-while [ "$count" -gt 0 ]; do echo $$ > "$1"; shift; count=$((count - 1)); done
-exec "$@"
-"""
+# Starts the rest of its arguments as a process that outlives us, with $1 as its output, and prints its id.
+LAUNCH = 'console=$1; shift; "$@" </dev/null >"$console" 2>&1 & echo $!'
+# Joins the machine's cgroups ($1 cgroup.procs files follow), then becomes what comes after them.
+JOIN = 'count=$1; shift; while [ "$count" -gt 0 ]; do echo $$ >"$1"; shift; count=$((count - 1)); done; exec "$@"'
 
 
 class NspawnProvider(Provider):
@@ -147,18 +144,12 @@ class NspawnProvider(Provider):
             "--link-journal=no",
             "--console=passive",
         ]
-        with open(LAB_DIR / "machines" / f"{machine.name}.console", "wb") as log:
-            process = subprocess.Popen(
-                ["sh", "-c", LAUNCH, "launch", str(len(joins)), *map(str, joins), *command],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8"},
-            )
+        console = LAB_DIR / "machines" / f"{machine.name}.console"
+        launcher = ["setsid", "sh", "-c", LAUNCH, "launch", console, "sh", "-c", JOIN, "join", str(len(joins)), *joins]
+        pid = int(run([*launcher, *command], env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8"}))
         with Record.locked() as record:
-            record.machines[machine.name].pid = process.pid
-            record.machines[machine.name].start_time = _start_time(process.pid)
+            record.machines[machine.name].pid = pid
+            record.machines[machine.name].start_time = _start_time(pid)
 
     def _wait_ready(self, machine: Machine) -> None:
         deadline = time.monotonic() + BOOT_TIMEOUT_S
