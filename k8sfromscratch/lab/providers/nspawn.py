@@ -145,7 +145,7 @@ class NspawnProvider(Provider):
             "--console=passive",
         ]
         console = LAB_DIR / "machines" / f"{machine.name}.console"
-        launcher = ["setsid", "sh", "-c", LAUNCH, "launch", console, "sh", "-c", JOIN, "join", str(len(joins)), *joins]
+        launcher: list[str | Path] = ["setsid", "sh", "-c", LAUNCH, "launch", console, "sh", "-c", JOIN, "join", str(len(joins)), *joins]
         pid = int(run([*launcher, *command], env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8"}))
         with Record.locked() as record:
             record.machines[machine.name].pid = pid
