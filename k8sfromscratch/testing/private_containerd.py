@@ -4,6 +4,7 @@ Needs root and the programs containerd, ctr, runc and busybox (static), and the 
 containers, network namespaces, mounts.
 """
 
+import asyncio
 import os
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ import time
 from pathlib import Path
 
 from k8sfromscratch.lab.oci import ImageConfig, make_layer, write_archive
+from k8sfromscratch.runtime.cri import CriRuntime
 
 PROGRAMS = ("containerd", "ctr", "runc", "busybox")
 CNI_PLUGINS = "/usr/lib/cni"
@@ -77,15 +79,24 @@ class PrivateContainerd:
         self._launch()
 
     def stop(self) -> None:
-        for task in self._ctr("tasks", "list", "-q").split():
-            self._ctr("tasks", "kill", "-s", "SIGKILL", task, check=False)
-            self._ctr("tasks", "delete", "-f", task, check=False)
+        if self._process is not None and self._process.poll() is None:
+            asyncio.run(self._remove_pods())
         self._end()
         for point in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
             path = point.split(" ")[4]
             if path.startswith(f"{self.base}/"):
                 subprocess.run(["umount", "-l", path], check=False)
         shutil.rmtree(self.base, ignore_errors=True)
+
+    async def _remove_pods(self) -> None:
+        """By the runtime itself, so that their networks go too."""
+        runtime = CriRuntime(self.endpoint)
+        try:
+            for _, sandbox in await runtime.list_sandboxes():
+                await runtime.stop_sandbox(sandbox.id)
+                await runtime.remove_sandbox(sandbox.id)
+        finally:
+            await runtime.close()
 
     @property
     def log(self) -> str:
@@ -123,5 +134,5 @@ class PrivateContainerd:
     def _ctr_words(self) -> list[str]:
         return ["ctr", "--address", f"{self.base}/containerd.sock", "--namespace", "k8s.io"]
 
-    def _ctr(self, *words: str, check: bool = True) -> str:
-        return subprocess.run([*self._ctr_words(), *words], check=check, capture_output=True, text=True).stdout
+    def _ctr(self, *words: str) -> None:
+        subprocess.run([*self._ctr_words(), *words], check=True, capture_output=True)
