@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from k8sfromscratch.core.mvcc.types import Compare, DeleteOp, PutOp, RangeOp, WatchBatch, prefix_end
+from k8sfromscratch.core.mvcc.types import Compare, DeleteOp, PutOp, RangeOp, TxnOp, WatchBatch, prefix_end
 from k8sfromscratch.process.clock import Env
 from k8sfromscratch.storage.durable import DurableStorage
-from k8sfromscratch.storage.interface import Compacted, FutureRevision, LeaseNotFound, Storage, Unavailable
+from k8sfromscratch.storage.interface import Compacted, FutureRevision, LeaseNotFound, Storage, StorageError, Unavailable
 from k8sfromscratch.storage.local import LocalStorage
 from k8sfromscratch.storage.remote import RemoteStorage
 
@@ -180,6 +180,53 @@ def test_compares(run: Run) -> None:
             (Compare(b"a", "LEASE", "EQUAL", 0), True),
         ):
             assert (await storage.txn([compare], [])).succeeded is expected, compare
+
+    run(scenario)
+
+
+def test_a_compare_over_a_range_without_keys_sees_a_key_that_is_not_there(run: Run) -> None:
+    async def scenario(storage: Storage) -> None:
+        for compare, expected in (
+            (Compare(b"q", "VERSION", "EQUAL", 0, b"z"), True),
+            (Compare(b"q", "VERSION", "GREATER", 0, b"z"), False),
+            (Compare(b"q", "VALUE", "NOT_EQUAL", b"x", b"z"), False),
+        ):
+            assert (await storage.txn([compare], [])).succeeded is expected, compare
+
+    run(scenario)
+
+
+def test_only_the_branch_that_is_taken_can_be_refused(run: Run) -> None:
+    async def scenario(storage: Storage) -> None:
+        exists = Compare(b"a", "VERSION", "GREATER", 0)
+        result = await storage.txn([exists], [PutOp(b"a", b"", ignore_value=True)], [PutOp(b"a", b"first")])
+        assert not result.succeeded
+        later = result.revision + 100
+        assert (await storage.txn([exists], [], [RangeOp(b"a", revision=later), PutOp(b"b", b"", lease=99)])).succeeded
+        with pytest.raises(FutureRevision):
+            await storage.txn([exists], [RangeOp(b"a", revision=later)])
+
+    run(scenario)
+
+
+def test_a_key_is_put_once_a_transaction_but_branches_of_a_nested_one_exclude_each_other(run: Run) -> None:
+    async def scenario(storage: Storage) -> None:
+        nested = TxnOp([], [PutOp(b"n", b"then")], [PutOp(b"n", b"else")])
+        assert (await storage.txn([], [nested])).succeeded
+        assert [kv.value for kv in (await storage.range(RangeOp(b"n"))).kvs] == [b"then"]
+        for also in (PutOp(b"n", b"twice"), DeleteOp(b"n"), DeleteOp(b"m", b"o")):
+            with pytest.raises(StorageError, match="duplicate key given in txn request"):
+                await storage.txn([], [nested, also])
+
+    run(scenario)
+
+
+def test_limits_and_revisions_below_zero_mean_none(run: Run) -> None:
+    async def scenario(storage: Storage) -> None:
+        for key in (b"a", b"b"):
+            await put(storage, key)
+        result = await storage.range(RangeOp(b"a", b"z", limit=-1, revision=-1))
+        assert len(result.kvs) == result.count == 2 and not result.more
 
     run(scenario)
 

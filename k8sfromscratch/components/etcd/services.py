@@ -207,9 +207,10 @@ class Services:
 
     def keep_alive(self, lease: int) -> bytes:
         """A lease that is gone has TTL 0."""
-        ttl_s = 0
-        if lease in self._engine.store.leases:
+        try:
             ttl_s = self._engine.store.leases.keep_alive(lease, self._env.clock.monotonic()).ttl_s
+        except errors.LeaseNotFound:
+            ttl_s = 0
         message = m.LeaseKeepAliveResponse(header=self.header(self._engine.store.revision), ID=lease, TTL=ttl_s)
         return bytes(message.SerializeToString())
 

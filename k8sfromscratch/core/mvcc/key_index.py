@@ -5,15 +5,16 @@ is a generation; the deletion is its last revision, a tombstone.  A worked examp
 
     put a          at (1,0)     generations [ [(1,0)] ]
     put a          at (2,0)     generations [ [(1,0), (2,0)] ]
-    delete a       at (4,0)     generations [ [(1,0), (2,0), (4,0)t], [] ]
+    delete a       at (4,0)     generations [ [(1,0), (2,0), (4,0)t] ]
     put a          at (5,0)     generations [ [(1,0), (2,0), (4,0)t], [(5,0)] ]
 
     read a at 3    -> (2,0)     the last revision not above 3
     read a at 4    -> none      it lies in a generation whose tombstone is not above 4
     compact to 3   keeps (2,0): it is what a read at 3 needs           [ [(2,0), (4,0)t], [(5,0)] ]
-    compact to 4   drops the whole first generation                    [ [(5,0)] ]
+    compact to 4   keeps the tombstone: a watch from 4 on tells of it  [ [(4,0)t], [(5,0)] ]
+    compact to 5   drops the whole first generation                    [ [(5,0)] ]
 
-    invariant: only the last generation may be empty (the key is deleted) or lack a tombstone (it lives).
+    invariant: no generation is empty, and only the last one may lack a tombstone: then the key lives.
 """
 
 from bisect import bisect_right
@@ -47,6 +48,9 @@ class KeyHistory:
         return generation
 
     def tombstone(self, revision: Revision) -> None:
+        """Ends the generation; as the first thing of a restored history it stands for one whose writes are compacted away."""
+        if not self.alive:
+            self.generations.append(Generation(revision, [], 0))
         generation = self.generations[-1]
         generation.revisions.append(revision)
         generation.version += 1
@@ -65,12 +69,12 @@ class KeyHistory:
         return None
 
     def compact(self, main: int) -> list[Revision]:
-        """Drops what no read at or above `main` needs; the dropped revisions."""
+        """Drops what no read and no watch from `main` on needs; the dropped revisions."""
         dropped: list[Revision] = []
         while self.generations:
             generation = self.generations[0]
             ended = not (self.alive and len(self.generations) == 1)
-            if ended and generation.revisions[-1][0] <= main:
+            if ended and generation.revisions[-1][0] < main:
                 dropped += generation.revisions
                 del self.generations[0]
                 continue

@@ -33,7 +33,10 @@ class Leases:
         return found
 
     def keep_alive(self, lease: int, now: float) -> Lease:
+        """Raises LeaseNotFound, for one that has expired and is about to be revoked too: who renewed it would believe that its keys stay."""
         found = self.get(lease)
+        if found.expires_at <= now:
+            raise LeaseNotFound
         found.expires_at = now + found.ttl_s
         return found
 

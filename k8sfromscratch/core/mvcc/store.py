@@ -8,9 +8,10 @@ backend may be any map of revisions: a dict here, an LMDB tree in `storage`.
 
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from k8sfromscratch.core.mvcc.errors import Compacted, DuplicateKey, FutureRevision, KeyNotFound, LeaseNotFound
+from k8sfromscratch.core.mvcc.errors import Compacted, DuplicateKey, FutureRevision, KeyNotFound
 from k8sfromscratch.core.mvcc.key_index import KeyHistory, Revision
 from k8sfromscratch.core.mvcc.lease import Leases
 from k8sfromscratch.core.mvcc.types import (
@@ -68,11 +69,8 @@ class MvccStore:
 
     def range(self, op: RangeOp) -> RangeResult:
         """Raises Compacted, FutureRevision."""
-        if op.revision > self.revision:
-            raise FutureRevision
-        if 0 < op.revision < self.compact_revision:
-            raise Compacted(self.compact_revision)
-        at = op.revision or self.revision
+        self._check_revision(op.revision)
+        at = op.revision if op.revision > 0 else self.revision
         plain = not (op.min_mod_revision or op.max_mod_revision or op.min_create_revision or op.max_create_revision or op.sort_order != "NONE")
         if plain:
             return self._plain_range(op, at)
@@ -80,8 +78,8 @@ class MvccStore:
         count = sum(1 for _ in self._found(op.key, op.range_end, at))
         if op.sort_order != "NONE":
             found.sort(key=_sort_key(op.sort_target), reverse=op.sort_order == "DESCEND")
-        more = bool(op.limit) and len(found) > op.limit
-        kvs = [] if op.count_only else found[: op.limit] if op.limit else found
+        more = 0 < op.limit < len(found) and not op.count_only
+        kvs = [] if op.count_only else found[: op.limit] if op.limit > 0 else found
         return RangeResult([_without_value(kv) for kv in kvs] if op.keys_only else kvs, count, more, self.revision)
 
     def _plain_range(self, op: RangeOp, at: int) -> RangeResult:
@@ -90,7 +88,7 @@ class MvccStore:
         count = len(revisions)
         if op.count_only:
             return RangeResult((), count, False, self.revision)
-        wanted = revisions[: op.limit] if op.limit else revisions
+        wanted = revisions[: op.limit] if op.limit > 0 else revisions
         kvs = [self._value(revision) for revision in wanted]
         return RangeResult([_without_value(kv) for kv in kvs] if op.keys_only else kvs, count, len(wanted) < count, self.revision)
 
@@ -125,9 +123,12 @@ class MvccStore:
 
     def txn(self, op: TxnOp) -> tuple[TxnResult, list[Event]]:
         """Atomic: it raises before it has changed anything, or it is done.  The events are those of its one new revision, with prev_kv."""
-        self._check(op)
+        _claims(op.success)
+        _claims(op.failure)
+        chosen = self._choose(op)
+        self._check(chosen)
         written = _Writes(self.revision + 1)
-        result = self._run(op, written)
+        result = self._run(chosen, written)
         if written.sub:
             self.revision = written.main
         return result, written.events
@@ -163,12 +164,10 @@ class MvccStore:
             if history is None:
                 history = self._histories[kv.key] = KeyHistory()
             if kv.version == 0:
-                if history.alive:
-                    history.tombstone(at)
+                history.tombstone(at)
             else:
                 generation = history.put(at)
                 generation.created, generation.version = (kv.create_revision, 0), kv.version
-        self._histories = {key: history for key, history in self._histories.items() if not history.empty}
         self._keys = sorted(self._histories)
         self.revision, self.compact_revision = max(revision, 1), compact_revision
 
@@ -181,34 +180,35 @@ class MvccStore:
 
     # Within
 
-    def _check(self, op: TxnOp) -> None:
-        """Everything that could fail halfway, before anything is written."""
-        for branch in (op.success, op.failure):
-            puts: set[bytes] = set()
-            deletes: list[DeleteOp] = []
-            for each in _writes_of(branch):
-                if isinstance(each, DeleteOp):
-                    deletes.append(each)
-                    continue
-                if each.key in puts:
-                    raise DuplicateKey
-                puts.add(each.key)
-                if each.lease and not each.ignore_lease and each.lease not in self.leases:
-                    raise LeaseNotFound
-                if (each.ignore_value or each.ignore_lease) and self.at(each.key, self.revision) is None:
-                    raise KeyNotFound
-            if any(_covers(delete.key, delete.range_end, key) for delete in deletes for key in puts):
-                raise DuplicateKey
-            for read in _ranges_of(branch):
-                if read.revision > self.revision:
-                    raise FutureRevision
-                if 0 < read.revision < self.compact_revision:
-                    raise Compacted(self.compact_revision)
-
-    def _run(self, op: TxnOp, written: "_Writes") -> TxnResult:
+    def _choose(self, op: TxnOp) -> "_Chosen":
+        """Every comparison is made on the state before the transaction, those of nested ones too."""
         succeeded = all(self._compare(each) for each in op.compare)
+        return _Chosen(succeeded, [self._choose(each) if isinstance(each, TxnOp) else each for each in (op.success if succeeded else op.failure)])
+
+    def _check(self, chosen: "_Chosen") -> None:
+        """Everything that could fail halfway, before anything is written; what is not going to be done cannot fail."""
+        for each in chosen.ops:
+            match each:
+                case PutOp():
+                    if each.lease and not each.ignore_lease:
+                        self.leases.get(each.lease)
+                    if (each.ignore_value or each.ignore_lease) and self.at(each.key, self.revision) is None:
+                        raise KeyNotFound
+                case RangeOp():
+                    self._check_revision(each.revision)
+                case _Chosen():
+                    self._check(each)
+
+    def _check_revision(self, revision: int) -> None:
+        """0 and below stand for the latest."""
+        if revision > self.revision:
+            raise FutureRevision
+        if 0 < revision < self.compact_revision:
+            raise Compacted(self.compact_revision)
+
+    def _run(self, chosen: "_Chosen", written: "_Writes") -> TxnResult:
         responses: list[Any] = []
-        for each in op.success if succeeded else op.failure:
+        for each in chosen.ops:
             match each:
                 case PutOp():
                     responses.append(self._put(each, written))
@@ -216,9 +216,9 @@ class MvccStore:
                     responses.append(self._range_within(each, written))
                 case DeleteOp():
                     responses.append(self._delete(each, written))
-                case TxnOp():
+                case _Chosen():
                     responses.append(self._run(each, written))
-        return TxnResult(succeeded, responses, written.main if written.sub else self.revision)
+        return TxnResult(chosen.succeeded, responses, written.main if written.sub else self.revision)
 
     def _range_within(self, op: RangeOp, written: "_Writes") -> RangeResult:
         """A range inside a transaction sees the writes before it."""
@@ -255,10 +255,11 @@ class MvccStore:
         return DeleteResult(written.main if written.sub else self.revision, len(gone), gone if op.prev_kv else ())
 
     def _compare(self, compare: Compare) -> bool:
-        """All keys of the range must satisfy it; a key that does not exist has version, revisions and lease 0, and no value."""
+        """All keys of the range must satisfy it; a key that does not exist, or a range without keys, has version, revisions and lease 0, and no value."""
         if not compare.range_end:
             return _holds(compare, self.at(compare.key, self.revision))
-        return all(_holds(compare, kv) for kv in self._read(compare.key, compare.range_end, self.revision))
+        found = list(self._read(compare.key, compare.range_end, self.revision))
+        return all(_holds(compare, kv) for kv in found) if found else _holds(compare, None)
 
     def _read(self, key: bytes, range_end: bytes, at: int) -> Iterator[KeyValue]:
         for revision in self._found(key, range_end, at):
@@ -296,21 +297,35 @@ class _Writes:
         return revision
 
 
-def _writes_of(ops: Iterable[Op]) -> Iterator[PutOp | DeleteOp]:
-    for op in ops:
-        if isinstance(op, PutOp | DeleteOp):
-            yield op
-        elif isinstance(op, TxnOp):
-            yield from _writes_of(op.success)
-            yield from _writes_of(op.failure)
+@dataclass(slots=True)
+class _Chosen:
+    """A transaction whose branches are chosen."""
+
+    succeeded: bool
+    ops: "list[RangeOp | PutOp | DeleteOp | _Chosen]"
 
 
-def _ranges_of(ops: Iterable[Op]) -> Iterator[RangeOp]:
-    for op in ops:
-        if isinstance(op, RangeOp):
-            yield op
-        elif isinstance(op, TxnOp):
-            yield from _ranges_of((*op.success, *op.failure))
+def _claims(ops: Sequence[Op]) -> tuple[set[bytes], list[DeleteOp]]:
+    """The keys that a branch may put and the ranges it may delete.  Raises DuplicateKey where one key could be written twice: the two branches
+    of a nested transaction exclude each other, so they may put the same key."""
+    puts: set[bytes] = set()
+    deletes = [each for each in ops if isinstance(each, DeleteOp)]
+    for each in ops:
+        if isinstance(each, TxnOp):
+            then, otherwise = _claims(each.success), _claims(each.failure)
+            _claim(then[0] | otherwise[0], puts, deletes)
+            deletes += then[1] + otherwise[1]
+    for each in ops:
+        if isinstance(each, PutOp):
+            _claim((each.key,), puts, deletes)
+    return puts, deletes
+
+
+def _claim(keys: Iterable[bytes], puts: set[bytes], deletes: Sequence[DeleteOp]) -> None:
+    for key in keys:
+        if key in puts or any(_covers(delete.key, delete.range_end, key) for delete in deletes):
+            raise DuplicateKey
+        puts.add(key)
 
 
 def _covers(key: bytes, range_end: bytes, other: bytes) -> bool:

@@ -1,19 +1,36 @@
 """The store against a naive twin that keeps a full copy of everything at every revision."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from k8sfromscratch.core.mvcc.errors import Compacted, DuplicateKey, FutureRevision, KeyNotFound, LeaseExists, LeaseNotFound
-from k8sfromscratch.core.mvcc.key_index import KeyHistory
+from k8sfromscratch.core.mvcc.key_index import KeyHistory, Revision
 from k8sfromscratch.core.mvcc.store import MvccStore
 from k8sfromscratch.core.mvcc.types import Compare, DeleteOp, Event, KeyValue, PutOp, RangeOp, TxnOp, prefix_end
 
 
 def put(store: MvccStore, key: bytes, value: bytes = b"v", **more: object) -> int:
     return store.txn(TxnOp(success=[PutOp(key, value, **more)]))[0].revision  # type: ignore[arg-type]
+
+
+class Values:
+    """A backend whose content can be seen."""
+
+    def __init__(self) -> None:
+        self.values: dict[Revision, KeyValue] = {}
+
+    def put(self, revision: Revision, kv: KeyValue) -> None:
+        self.values[revision] = kv
+
+    def get(self, revision: Revision) -> KeyValue | None:
+        return self.values.get(revision)
+
+    def drop(self, revisions: Iterable[Revision]) -> None:
+        for revision in revisions:
+            del self.values[revision]
 
 
 class Twin:
@@ -55,7 +72,8 @@ transactions = st.lists(st.lists(st.one_of(puts, deletes), min_size=1, max_size=
 @settings(max_examples=300)
 @given(transactions, st.integers(0, 30))
 def test_every_revision_reads_and_replays_as_the_twin_says(history: list[list[PutOp | DeleteOp]], compact_at: int) -> None:
-    store, twin = MvccStore(), Twin()
+    store_backend = Values()
+    store, twin = MvccStore(store_backend), Twin()
     for ops in history:
         try:
             store.txn(TxnOp(success=ops))
@@ -73,7 +91,10 @@ def test_every_revision_reads_and_replays_as_the_twin_says(history: list[list[Pu
         found = store.range(RangeOp(b"\0", b"\0", revision=revision))
         assert list(found.kvs) == [kv for _, kv in sorted(twin.states[revision].items())], revision
         assert found.revision == twin.revision
-    since = max(store.compact_revision + 1, 2)
+    since = max(store.compact_revision, 2)
+    restored = MvccStore(store_backend)
+    restored.restore(sorted(store_backend.values.items()), store.revision, store.compact_revision)
+    assert list(restored.events(b"\0", b"\0", since, store.revision, prev_kv=True)) == list(store.events(b"\0", b"\0", since, store.revision, prev_kv=True))
     replayed = {main: [(e.type, e.kv.key) for e in events] for main, events in store.events(b"\0", b"\0", since, store.revision, prev_kv=True)}
     assert replayed == {revision: events for revision, events in twin.events.items() if revision >= since}
     for main, events in store.events(b"\0", b"\0", since, store.revision, prev_kv=True):
@@ -92,7 +113,9 @@ def test_the_worked_example_of_the_key_index() -> None:
     assert [history.at(main) for main in (1, 2, 3, 4, 5, 9)] == [(1, 0), (2, 0), (2, 0), None, (5, 0), (5, 0)]
     assert history.compact(3) == [(1, 0)]
     assert history.at(3) == (2, 0)
-    assert history.compact(4) == [(2, 0), (4, 0)]
+    assert history.compact(4) == [(2, 0)]
+    assert history.at(4) is None
+    assert history.compact(5) == [(4, 0)]
     assert history.at(5) == (5, 0)
 
 
@@ -112,6 +135,18 @@ def test_a_read_only_transaction_makes_no_revision() -> None:
     before = store.revision
     result, events = store.txn(TxnOp([Compare(b"a", "VERSION", "GREATER", 0)], [RangeOp(b"a")]))
     assert result.succeeded and store.revision == before and events == []
+
+
+def test_a_deletion_at_the_compacted_revision_is_still_told() -> None:
+    store = MvccStore()
+    put(store, b"a")
+    store.txn(TxnOp(success=[DeleteOp(b"a")]))
+    store.compact(store.revision)
+    assert [(main, [e.type for e in events]) for main, events in store.events(b"a", b"", 3, 3, prev_kv=True)] == [(3, ["DELETE"])]
+    assert store.range(RangeOp(b"a")).count == 0
+    put(store, b"b")
+    store.compact(store.revision)
+    assert list(store.events(b"a", b"", 4, 4, prev_kv=False)) == []
 
 
 def test_a_range_in_a_transaction_sees_the_writes_before_it() -> None:
@@ -187,6 +222,8 @@ def test_leases_expire_by_the_callers_clock() -> None:
     assert store.leases.next_expiry() == 10
     store.leases.keep_alive(1, 5.0)
     assert store.leases.expired(14.9) == []
+    with pytest.raises(LeaseNotFound):
+        store.leases.keep_alive(1, 15.0)
     assert store.leases.expired(15.0) == [1]
     assert store.leases.expired(20.0) == [1, 2]
 
