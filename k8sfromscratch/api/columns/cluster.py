@@ -21,7 +21,7 @@ def name_and_creation(obj: Object, now: datetime) -> list[Any]:
 def node(obj: Object, now: datetime) -> list[Any]:
     status = obj.get("status") or {}
     info = status.get("nodeInfo") or {}
-    addresses = {one["type"]: one["address"] for one in reversed(status.get("addresses") or ())}
+    addresses = {one.get("type"): one.get("address", NONE) for one in reversed(status.get("addresses") or ())}
     return [
         obj["metadata"]["name"],
         _node_status(obj),
@@ -140,9 +140,9 @@ def event_v1(obj: Object, now: datetime) -> list[Any]:
 def role_binding(obj: Object, now: datetime) -> list[Any]:
     ref = obj.get("roleRef") or {}
     subjects = obj.get("subjects") or ()
-    users = [one["name"] for one in subjects if one.get("kind") == "User"]
-    groups = [one["name"] for one in subjects if one.get("kind") == "Group"]
-    accounts = [f"{one.get('namespace', '')}/{one['name']}" for one in subjects if one.get("kind") == "ServiceAccount"]
+    users = [one.get("name", "") for one in subjects if one.get("kind") == "User"]
+    groups = [one.get("name", "") for one in subjects if one.get("kind") == "Group"]
+    accounts = [f"{one.get('namespace', '')}/{one.get('name', '')}" for one in subjects if one.get("kind") == "ServiceAccount"]
     return [obj["metadata"]["name"], f"{ref.get('kind', '')}/{ref.get('name', '')}", age(obj, now), ", ".join(users), ", ".join(groups), ", ".join(accounts)]
 
 
@@ -173,7 +173,12 @@ def webhook_configuration(obj: Object, now: datetime) -> list[Any]:
 def validating_admission_policy(obj: Object, now: datetime) -> list[Any]:
     spec = obj.get("spec") or {}
     kind = spec.get("paramKind")
-    return [obj["metadata"]["name"], len(spec.get("validations") or ()), f"{kind['apiVersion']}/{kind['kind']}" if kind else UNSET, age(obj, now)]
+    return [
+        obj["metadata"]["name"],
+        len(spec.get("validations") or ()),
+        f"{kind.get('apiVersion', '')}/{kind.get('kind', '')}" if kind else UNSET,
+        age(obj, now),
+    ]
 
 
 def validating_admission_policy_binding(obj: Object, now: datetime) -> list[Any]:
@@ -191,7 +196,7 @@ def api_service(obj: Object, now: datetime) -> list[Any]:
     text = "Unknown"
     if available is not None:
         text = "True" if available.get("status") == "True" else f"{available.get('status')} ({available.get('reason', '')})"
-    return [obj["metadata"]["name"], f"{service['namespace']}/{service['name']}" if service else "Local", text, age(obj, now)]
+    return [obj["metadata"]["name"], f"{service.get('namespace', '')}/{service.get('name', '')}" if service else "Local", text, age(obj, now)]
 
 
 def runtime_class(obj: Object, now: datetime) -> list[Any]:

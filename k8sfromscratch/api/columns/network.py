@@ -50,9 +50,9 @@ def _load_balancer(obj: Object) -> list[str]:
 def endpoints(obj: Object, now: datetime) -> list[Any]:
     found: list[str] = []
     for subset in obj.get("subsets") or ():
-        ips = [address["ip"] for address in subset.get("addresses") or ()]
+        ips = [address.get("ip", "") for address in subset.get("addresses") or ()]
         ports = subset.get("ports") or ()
-        found += [_host_port(ip, port["port"]) for port in ports for ip in ips] if ports else ips
+        found += [_host_port(ip, port.get("port", 0)) for port in ports for ip in ips] if ports else ips
     return [obj["metadata"]["name"], cut(found, _SHOWN_MAX, NONE), age(obj, now)]
 
 

@@ -50,7 +50,7 @@ def cells(pod: Object, now: datetime) -> list[Any]:
 def _summary(pod: Object) -> tuple[int, int, str, _Restarts]:
     """(ready containers, all containers, STATUS, restarts)."""
     spec, status = pod.get("spec") or {}, pod.get("status") or {}
-    sidecars = {one["name"] for one in spec.get("initContainers") or () if one.get("restartPolicy") == "Always"}
+    sidecars = {one.get("name") for one in spec.get("initContainers") or () if one.get("restartPolicy") == "Always"}
     total = len(spec.get("containers") or ()) + len(sidecars)
     reason = status.get("reason") or status.get("phase") or ""
     if any(one.get("type") == "PodScheduled" and one.get("reason") == "SchedulingGated" for one in status.get("conditions") or ()):
@@ -83,7 +83,7 @@ def _summary(pod: Object) -> tuple[int, int, str, _Restarts]:
     return ready, total, reason, restarts
 
 
-def _init_containers(status: Mapping[str, Any], sidecars: set[str], total: int) -> tuple[int, str, _Restarts, _Restarts]:
+def _init_containers(status: Mapping[str, Any], sidecars: set[str | None], total: int) -> tuple[int, str, _Restarts, _Restarts]:
     """(ready sidecars, what the pod waits for or nothing, restarts of all, restarts of sidecars), up to the first that is not done."""
     ready, of_all, of_sidecars = 0, _Restarts(), _Restarts()
     for index, one in enumerate(status.get("initContainerStatuses") or ()):
@@ -114,5 +114,5 @@ def _exit(terminated: Mapping[str, Any]) -> str:
 
 
 def _readiness_gates(pod: Object, gates: Iterable[Mapping[str, Any]]) -> str:
-    kinds = [gate["conditionType"] for gate in gates]
+    kinds = [gate.get("conditionType", "") for gate in gates]
     return f"{sum(has_condition(pod, kind) for kind in kinds)}/{len(kinds)}" if kinds else NONE

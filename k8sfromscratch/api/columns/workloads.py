@@ -105,8 +105,8 @@ def controller_revision(obj: Object, now: datetime) -> list[Any]:
     owner = next((one for one in obj["metadata"].get("ownerReferences") or () if one.get("controller")), None)
     controller = NONE
     if owner is not None:
-        group, _, version = owner["apiVersion"].rpartition("/")
-        controller = f"{owner['kind'].lower()}{'.' + group if group else ''}/{owner['name']}" if version else NONE
+        group, _, version = owner.get("apiVersion", "").rpartition("/")
+        controller = f"{owner.get('kind', '').lower()}{'.' + group if group else ''}/{owner.get('name', '')}" if version else NONE
     return [obj["metadata"]["name"], controller, obj.get("revision", 0), age(obj, now)]
 
 
@@ -166,7 +166,7 @@ def _target(metric: Object, found: Object) -> str:
         return "<unknown type>"
     wanted = (metric.get(key) or {}).get("target") or {}
     have = (found.get(key) or {}).get("current") or {}
-    name = f"{metric[key].get('name', '')}: " if key in ("resource", "containerResource") else ""
+    name = f"{(metric.get(key) or {}).get('name', '')}: " if key in ("resource", "containerResource") else ""
     if "averageUtilization" in wanted:
         return f"{name}{_percent(have.get('averageUtilization'))}/{wanted['averageUtilization']}%"
     if "averageValue" in wanted:
