@@ -1,0 +1,199 @@
+"""The watch cache and its store: broken watches, lost history, foreign writers, several apiservers."""
+
+import asyncio
+
+from k8sfromscratch.core.mvcc.types import PutOp, RangeOp
+from k8sfromscratch.process.clock import Env
+from k8sfromscratch.storage.interface import Compacted, Unavailable
+from k8sfromscratch.storage.local import LocalStorage
+from k8sfromscratch.testing.virtual import run_virtual
+
+CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
+
+
+class Breakable:
+    """A store whose watches can be broken, and which can be away."""
+
+    def __init__(self, inner):
+        self._inner = inner
+        self.break_with = None
+        self.away = False
+        self._broken = asyncio.Event()
+
+    def __getattr__(self, name):
+        return getattr(self._inner, name)
+
+    async def range(self, op):
+        if self.away:
+            raise Unavailable("away")
+        return await self._inner.range(op)
+
+    async def txn(self, compare, success, failure=()):
+        if self.away:
+            raise Unavailable("away")
+        return await self._inner.txn(compare, success, failure)
+
+    def break_watches(self, error):
+        self.break_with = error
+        self._broken.set()
+
+    async def watch(self, key, range_end=b"", *, start_revision=0, prev_kv=False):
+        batches = self._inner.watch(key, range_end, start_revision=start_revision, prev_kv=prev_kv)
+        while True:
+            waiting = asyncio.ensure_future(anext(batches))
+            broken = asyncio.ensure_future(self._broken.wait())
+            done, _ = await asyncio.wait({waiting, broken}, return_when=asyncio.FIRST_COMPLETED)
+            if broken in done:
+                waiting.cancel()
+                await asyncio.gather(waiting, return_exceptions=True)
+                self._broken.clear()
+                error, self.break_with = self.break_with, None
+                raise error
+            broken.cancel()
+            yield waiting.result()
+
+
+def names(listed):
+    return [item["metadata"]["name"] for item in listed["items"]]
+
+
+def test_a_broken_watch_is_taken_up_where_it_broke_and_clients_notice_nothing(api_server):
+    async def main(env: Env):
+        storage = Breakable(LocalStorage.memory(env))
+        async with api_server(env, storage) as api, api.watch(CONFIG_MAPS) as events:
+            await api.json("POST", CONFIG_MAPS, api.config_map("a"), status=201)
+            assert await events.take(1) == [("ADDED", "a")]
+            storage.break_watches(Unavailable("the connection was lost"))
+            await asyncio.sleep(0.1)
+            assert not api.server.feed.connected
+            created = await api.json("POST", CONFIG_MAPS, api.config_map("b"), status=201)
+            await asyncio.sleep(2)
+            assert await events.take(1) == [("ADDED", "b")]
+            assert (await api.json("GET", f"{CONFIG_MAPS}/b", status=200)) == created
+            assert api.server.feed.connected
+
+    run_virtual(main)
+
+
+def test_lost_history_is_read_anew_and_watchers_are_ended(api_server):
+    async def main(env: Env):
+        storage = Breakable(LocalStorage.memory(env))
+        async with api_server(env, storage) as api, api.watch(CONFIG_MAPS) as events:
+            await api.json("POST", CONFIG_MAPS, api.config_map("a"), status=201)
+            assert await events.take(1) == [("ADDED", "a")]
+            storage.break_watches(Compacted(99))
+            await api.json("DELETE", f"{CONFIG_MAPS}/a")
+            await api.json("POST", CONFIG_MAPS, api.config_map("b"))
+            assert await events.rest() == []
+            assert names(await api.json("GET", CONFIG_MAPS)) == ["b"]
+
+    run_virtual(main)
+
+
+def test_while_the_store_is_away_reads_say_so_unless_any_version_will_do(api_server):
+    async def main(env: Env):
+        storage = Breakable(LocalStorage.memory(env))
+        async with api_server(env, storage) as api:
+            await api.json("POST", CONFIG_MAPS, api.config_map("a"))
+            await api.json("GET", CONFIG_MAPS)
+            storage.away = True
+            assert (await api.request("GET", CONFIG_MAPS)).status == 503
+            assert (await api.request("POST", CONFIG_MAPS, api.config_map("b"))).status == 503
+            assert names(await api.json("GET", CONFIG_MAPS, resourceVersion="0", status=200)) == ["a"]
+            storage.away = False
+            assert (await api.request("GET", CONFIG_MAPS)).status == 200
+
+    run_virtual(main)
+
+
+def test_keys_of_others_do_not_hold_up_reads(api_server):
+    """A write outside /registry/ raises the store's revision, but no event will ever tell the cache."""
+
+    async def main(env: Env):
+        async with api_server(env) as api:
+            await api.storage.txn([], [PutOp(b"/elsewhere", b"x")])
+            before = env.clock.monotonic()
+            assert (await api.request("GET", CONFIG_MAPS)).status == 200
+            assert env.clock.monotonic() - before < 0.5
+
+    run_virtual(main)
+
+
+def test_what_another_program_wrote_is_served_as_well(api_server):
+    async def main(env: Env):
+        async with api_server(env) as api:
+            value = b'{ "metadata": {"namespace": "default", "name": "a", "uid": "u"}, "data": {"k": "v"}, "kind": "ConfigMap", "apiVersion": "v1" }'
+            await api.storage.txn([], [PutOp(b"/registry/configmaps/default/a", value)])
+            seen = await api.json("GET", f"{CONFIG_MAPS}/a", status=200)
+            assert seen["data"] == {"k": "v"}
+            assert int(seen["metadata"]["resourceVersion"]) == api.server.feed.revision
+
+    run_virtual(main)
+
+
+def test_two_apiservers_on_one_store_are_one_api(api_server):
+    async def main(env: Env):
+        storage = LocalStorage.memory(env)
+        async with api_server(env, storage) as one, api_server(env, storage) as two:
+            for index in range(20):
+                created = await one.json("POST", CONFIG_MAPS, one.config_map(f"c{index}"), status=201)
+                assert await two.json("GET", f"{CONFIG_MAPS}/c{index}", status=200) == created
+                assert (await two.request("DELETE", f"{CONFIG_MAPS}/c{index}")).status == 200
+                assert (await one.request("GET", f"{CONFIG_MAPS}/c{index}")).status == 404
+            patch = {"content-type": "application/merge-patch+json"}
+            await one.json("POST", CONFIG_MAPS, one.config_map("shared"))
+            writes = [(one, two)[index % 2].request("PATCH", f"{CONFIG_MAPS}/shared", {"data": {f"k{index}": "v"}}, headers=patch) for index in range(20)]
+            assert {response.status for response in await asyncio.gather(*writes)} == {200}
+            assert len((await two.json("GET", f"{CONFIG_MAPS}/shared"))["data"]) == 20
+            services = "/api/v1/namespaces/default/services"
+            made = [(one, two)[index % 2].json("POST", services, {"metadata": {"name": f"s{index}"}, "spec": {"ports": [{"port": 80}]}}) for index in range(20)]
+            assert len({service["spec"]["clusterIP"] for service in await asyncio.gather(*made)}) == 20
+
+    run_virtual(main)
+
+
+def test_events_are_forgotten_after_their_hour(api_server):
+    async def main(env: Env):
+        async with api_server(env) as api:
+            path = "/api/v1/namespaces/default/events"
+            about = {"kind": "Pod", "namespace": "default", "name": "p"}
+            await api.json("POST", path, {"metadata": {"name": "e"}, "involvedObject": about}, status=201)
+            await asyncio.sleep(3500)
+            assert names(await api.json("GET", path)) == ["e"]
+            await asyncio.sleep(300)
+            assert names(await api.json("GET", path)) == []
+
+    run_virtual(main)
+
+
+def test_history_is_compacted_every_five_minutes_and_the_present_is_not(api_server):
+    async def main(env: Env):
+        async with api_server(env) as api:
+            first = await api.json("POST", CONFIG_MAPS, api.config_map("a"))
+            old = int(first["metadata"]["resourceVersion"])
+            await asyncio.sleep(1000)
+            try:
+                await api.storage.range(RangeOp(b"/registry/configmaps/default/a", revision=old - 1))
+            except Compacted as error:
+                assert error.compact_revision >= old
+            else:
+                raise AssertionError("nothing was compacted")
+            assert await api.json("GET", f"{CONFIG_MAPS}/a", status=200) == first
+
+    run_virtual(main)
+
+
+def test_an_apiserver_that_is_gone_leaves_the_kubernetes_endpoints(api_server):
+    async def main(env: Env):
+        storage = LocalStorage.memory(env)
+        async with api_server(env, storage) as one:
+            key = b"/registry/masterleases/192.0.2.9"
+            lease = await storage.lease_grant(15)
+            await storage.txn([], [PutOp(key, b"{}", lease=lease)])
+            path = "/api/v1/namespaces/default/endpoints/kubernetes"
+            await asyncio.sleep(11)
+            assert len((await one.json("GET", path))["subsets"][0]["addresses"]) == 2
+            await asyncio.sleep(20)
+            assert (await one.json("GET", path))["subsets"][0]["addresses"] == [{"ip": "127.0.0.1"}]
+
+    run_virtual(main)
