@@ -11,6 +11,7 @@ from k8sfromscratch.core.rpc import etcd_convert as convert
 from k8sfromscratch.core.rpc.etcd_messages import messages as m
 from k8sfromscratch.process.clock import Env
 from k8sfromscratch.storage.engine import Engine, Kind
+from k8sfromscratch.storage.interface import NoSpace, Unavailable
 from k8sfromscratch.storage.local import translated
 from k8sfromscratch.storage.watchers import Watcher, WatcherGroup
 
@@ -21,6 +22,7 @@ class DurableStorage:
     def __init__(self, engine: Engine, env: Env) -> None:
         self._engine, self._env = engine, env
         self._watchers = WatcherGroup()
+        self._closed = False
         engine.subscribe(self._watchers.publish)
 
     @classmethod
@@ -32,6 +34,7 @@ class DurableStorage:
         await self._engine.run()
 
     async def range(self, op: RangeOp) -> RangeResult:
+        self._check_open()
         try:
             return self._engine.store.range(op)
         except errors.MvccError as error:
@@ -39,10 +42,19 @@ class DurableStorage:
 
     async def txn(self, compare: Sequence[Compare], success: Sequence[Op], failure: Sequence[Op] = ()) -> TxnResult:
         op = TxnOp(compare, success, failure)
+        self._check_open()
+        if not op.writes:
+            try:
+                return self._engine.store.txn(op)[0]
+            except errors.MvccError as error:
+                raise translated(error) from error
+        if self._engine.over_quota and op.puts:
+            raise NoSpace("mvcc: database space exceeded")
         result: TxnResult = await self._propose(Kind.TXN, convert.txn_request(op), op)
         return result
 
     async def watch(self, key: bytes, range_end: bytes = b"", *, start_revision: int = 0, prev_kv: bool = False) -> AsyncIterator[WatchBatch]:
+        self._check_open()
         store = self._engine.store
         watcher = Watcher(key, range_end, prev_kv, store.revision)
         if 0 < start_revision <= store.revision:
@@ -57,6 +69,7 @@ class DurableStorage:
                 yield batch
 
     async def request_progress(self) -> None:
+        self._check_open()
         self._watchers.progress(self._engine.store.revision)
 
     async def lease_grant(self, ttl_s: int) -> int:
@@ -65,6 +78,7 @@ class DurableStorage:
         return lease
 
     async def lease_keep_alive(self, lease: int) -> int:
+        self._check_open()
         try:
             return self._engine.store.leases.keep_alive(lease, self._env.clock.monotonic()).ttl_s
         except errors.MvccError as error:
@@ -77,7 +91,13 @@ class DurableStorage:
         await self._propose(Kind.COMPACT, m.CompactionRequest(revision=revision), revision)
 
     async def close(self) -> None:
+        self._closed = True
+        self._watchers.fail_all(Unavailable("the store was closed"))
         await asyncio.shield(self._engine.close())
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Unavailable("the store was closed")
 
     async def _propose(self, kind: Kind, message: Any, op: Any) -> Any:
         try:

@@ -44,11 +44,19 @@ class Kind(IntEnum):
 
 
 COMMIT_EVERY_S = 0.1
-COMMIT_CHANGES = 10_000
-"""The file is committed when so much time has passed, or so many changes have gathered, as etcd's backend does."""
+"""The file is committed so often, as etcd's backend does."""
+FRESH_MAX = 100_000
+"""Changes that may wait for the file; when its disk is slower than the log's, writes wait for it."""
+QUEUE_MAX = 5000
+"""Proposals that may wait for the log; then they are refused, as etcd does at the same number."""
 TXN_OPS_MAX = 128
 QUOTA_BYTES = 2 * 1024 * 1024 * 1024
 EXPIRE_EVERY_S = 0.5
+
+
+class Overloaded(Unavailable):
+    """The proposal was not begun."""
+
 
 Outcome = Any
 Done = Callable[[Outcome | None, Exception | None], None]
@@ -69,25 +77,41 @@ class Engine:
         self.store, self.applied = store, applied
         self._backend, self._wal, self._env, self._quota_bytes = backend, wal, env, quota_bytes
         self._queue: list[Proposal] = []
-        self._writing = False
+        self._frame: asyncio.Future[None] | None = None
+        """What is being synced."""
         self._scheduled = False
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="wal")
         self._file = ThreadPoolExecutor(1, thread_name_prefix="lmdb")
         self._subscribers: list[Published] = []
         self._committing: asyncio.Task[None] | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
         self._failure: StorageError | None = None
-        self._over_quota = False
+        """Of a disk: what is acknowledged is in the log, and nothing more is taken."""
+        self._closed = False
+        self._over_quota = self._is_over_quota()
         self.fsyncs = 0
 
     @classmethod
     async def open(cls, data_dir: Path, env: Env, *, quota_bytes: int = QUOTA_BYTES) -> "Engine":
-        """Reads what is there, mends the log's end.  Raises WalError, OSError."""
+        """Reads what is there, mends the log's end; the directory is this process's alone until `close`.  Raises WalError, OSError."""
         return await asyncio.to_thread(cls._open, data_dir, env, quota_bytes)
 
     @classmethod
     def _open(cls, data_dir: Path, env: Env, quota_bytes: int) -> "Engine":
-        backend = LmdbBackend(data_dir / "db", quota_bytes)
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        wal = Wal(data_dir / "wal")
+        backend = None
+        try:
+            wal.lock()
+            backend = LmdbBackend(data_dir / "db", quota_bytes)
+            return cls._restore(backend, wal, env, quota_bytes)
+        except BaseException:
+            wal.close()
+            if backend is not None:
+                backend.close()
+            raise
+
+    @classmethod
+    def _restore(cls, backend: LmdbBackend, wal: Wal, env: Env, quota_bytes: int) -> "Engine":
         meta, leases = backend.load()
         store = MvccStore(backend)
         store.restore(backend.values(), meta.revision, meta.compact_revision)
@@ -95,7 +119,6 @@ class Engine:
         for lease, ttl_s in leases.items():
             store.leases.grant(lease, ttl_s, now)
         store.attach_leases()
-        wal = Wal(data_dir / "wal")
         applied = meta.index
         for record in wal.open(meta.index):
             try:
@@ -117,12 +140,16 @@ class Engine:
 
     def propose(self, kind: int, payload: bytes, op: Any, done: Done | None = None) -> None:
         """`done` is called once, when the proposal is durable and applied, or has failed."""
-        if self._failure is not None:
+        if self._failure is not None or self._closed:
             if done is not None:
-                done(None, self._failure)
+                done(None, self._failure or Unavailable("the store was closed"))
+            return
+        if len(self._queue) >= QUEUE_MAX:
+            if done is not None:
+                done(None, Overloaded("too many requests"))
             return
         self._queue.append(Proposal(kind, payload, op, done))
-        if not self._writing and not self._scheduled:
+        if self._frame is None and not self._scheduled:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._write)
 
@@ -149,9 +176,16 @@ class Engine:
         return self._backend.size_bytes()
 
     async def close(self) -> None:
-        """Lets what is being written end, commits the file, closes."""
-        while self._writing or self._queue:
-            await asyncio.sleep(0.001)
+        """Lets what is being written end, commits the file, closes.  Nothing is taken any more."""
+        self._closed = True
+        while self._failure is None and (self._queue or self._frame is not None):
+            if self._frame is None:
+                await self._commit()  # what is queued may have to wait for it
+                self._write()
+            if self._frame is not None:
+                await asyncio.wait([self._frame])
+        if self._committing is not None:
+            await asyncio.wait([self._committing])
         if self._failure is None:
             await self._commit()
         self._disk.shutdown()
@@ -164,16 +198,15 @@ class Engine:
     def _write(self) -> None:
         """Takes everything that waits and has it synced; the next frame is begun when this one is applied."""
         self._scheduled = False
-        if not self._queue or self._writing:
+        if not self._queue or self._frame is not None or self._backend.fresh >= FRESH_MAX:
             return
         batch, self._queue = self._queue, []
-        self._writing = True
         frame = [(p.kind, p.payload) for p in batch]
-        future = asyncio.get_running_loop().run_in_executor(self._disk, self._wal.append, frame)
-        future.add_done_callback(lambda done: self._written(batch, done))
+        self._frame = asyncio.get_running_loop().run_in_executor(self._disk, self._wal.append, frame)
+        self._frame.add_done_callback(lambda done: self._written(batch, done))
 
     def _written(self, batch: list[Proposal], future: "asyncio.Future[None]") -> None:
-        self._writing = False
+        self._frame = None
         error = None if future.cancelled() else future.exception()
         if error is not None or future.cancelled():
             # What of the frame is on the disk is unknown: nothing more may be acknowledged before the log has been read again.
@@ -213,13 +246,30 @@ class Engine:
                 await self._commit()
 
     async def _commit(self) -> None:
-        meta = Meta(self.applied, self.store.revision, self.store.compact_revision)
-        leases = {lease.id: lease.ttl_s for lease in self.store.leases.all()}
-        self._backend.begin_commit()
-        await asyncio.get_running_loop().run_in_executor(self._file, self._backend.commit, meta, leases)
-        self._backend.end_commit()
-        self._wal.drop_below(meta.index + 1)
-        self._over_quota = self._backend.size_bytes()[0] > self._quota_bytes
+        """Who waits may be cancelled: the commit goes on, and `close` awaits it."""
+        if self._committing is None:
+            self._committing = asyncio.get_running_loop().create_task(self._commit_now(), name="commit")
+        await asyncio.shield(self._committing)
+
+    async def _commit_now(self) -> None:
+        try:
+            meta = Meta(self.applied, self.store.revision, self.store.compact_revision)
+            leases = {lease.id: lease.ttl_s for lease in self.store.leases.all()}
+            self._backend.begin_commit()
+            await asyncio.get_running_loop().run_in_executor(self._file, self._backend.commit, meta, leases)
+            self._backend.end_commit()
+            self._wal.drop_below(meta.index + 1)
+            self._over_quota = self._is_over_quota()
+        except Exception as error:
+            self._failure = Unavailable(f"the database file failed: {error}")
+            raise
+        finally:
+            self._committing = None
+        self._write()
+
+    def _is_over_quota(self) -> bool:
+        """By the pages in use, not the file's size: pages that compaction frees are used again, so it is enough to compact."""
+        return self._backend.size_bytes()[1] > self._quota_bytes
 
     async def _expire_often(self) -> None:
         while True:

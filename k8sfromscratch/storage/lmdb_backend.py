@@ -42,8 +42,8 @@ class LmdbBackend:
     """Implements `core.mvcc.store.Backend`.  Everything but `commit` belongs to the event loop's thread."""
 
     def __init__(self, folder: Path, quota_bytes: int) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._env = lmdb.open(str(folder), map_size=2 * quota_bytes, max_dbs=4, metasync=True, sync=True, writemap=False, max_readers=8)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._env = lmdb.open(str(folder), map_size=2 * quota_bytes, max_dbs=4, metasync=True, sync=True, writemap=False, max_readers=8, mode=0o600)
         self._values = self._env.open_db(b"values")
         self._leases = self._env.open_db(b"leases")
         self._meta = self._env.open_db(b"meta")

@@ -118,6 +118,8 @@ def _translate(error: RpcError) -> NoReturn:
         raise LeaseNotFound(text) from error
     if error.code == grpc.RESOURCE_EXHAUSTED and "space" in text:
         raise NoSpace(text) from error
+    if error.code == grpc.RESOURCE_EXHAUSTED and "too many requests" in text:
+        raise Unavailable(text) from error
     if error.code in (grpc.UNAVAILABLE, grpc.DEADLINE_EXCEEDED, grpc.CANCELLED):
         raise Unavailable(text) from error
     raise StorageError(f"{text} (gRPC code {error.code})") from error

@@ -9,6 +9,7 @@ with a good one behind it cannot come from a crash: that is corruption, and open
 and dropped when everything in them is in the B+tree file.
 """
 
+import fcntl
 import os
 import struct
 import zlib
@@ -53,13 +54,23 @@ class Wal:
         self._segments: list[tuple[int, Path]] = []
         """(index of the first record, file), in order."""
         self._file = -1
+        self._lock = -1
         self._size = 0
         self.next_index = 1
+
+    def lock(self) -> None:
+        """Takes the log for this process alone, until `close`: two that write one log destroy it.  Raises WalError."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock = os.open(self._folder, os.O_RDONLY)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise WalError(f"{self._folder}: another process has this log open: is etcd running on this data directory already?") from error
 
     def open(self, after: int) -> Iterator[Record]:
         """Reads the log, mends its end, and makes it ready for `append`.  Yields the records above index `after`; must be read to its end.
         Raises WalError."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._segments = sorted((int(path.stem, 16), path) for path in self._folder.glob("*.wal"))
         self.next_index = after + 1
         expected = self._segments[0][0] if self._segments else after + 1
@@ -73,7 +84,9 @@ class Wal:
                     yield Record(expected, kind, payload)
                 expected += 1
         self.next_index = max(expected, after + 1)
-        if self._segments and expected == self.next_index:
+        while self._segments and expected < self.next_index:  # all of them lie behind the B+tree file: what comes next would leave a gap
+            self._segments.pop()[1].unlink()
+        if self._segments:
             self._file = os.open(self._segments[-1][1], os.O_WRONLY | os.O_APPEND)
             self._size = os.fstat(self._file).st_size
         else:
@@ -97,21 +110,28 @@ class Wal:
             self._segments.pop(0)[1].unlink()
 
     def close(self) -> None:
+        self._close_segment()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def _close_segment(self) -> None:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
 
     def _new_segment(self) -> None:
-        self.close()
+        self._close_segment()
         path = self._folder / f"{self.next_index:016x}.wal"
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
         self._size = 0
         self._segments.append((self.next_index, path))
-        folder = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        for place in (self._folder, self._folder.parent):
+            folder = os.open(place, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
 
     def _frames(self, path: Path, *, last: bool) -> Iterator[tuple[int, bytes]]:
         data = path.read_bytes()

@@ -15,12 +15,12 @@ from google.protobuf.message import DecodeError
 from k8sfromscratch.components.etcd.connection import Call, OpenStream, Unary
 from k8sfromscratch.components.etcd.watch import WatchHub, WatchStream
 from k8sfromscratch.core.mvcc import errors
-from k8sfromscratch.core.mvcc.types import DeleteOp, PutOp, RangeOp, TxnOp
+from k8sfromscratch.core.mvcc.types import RangeOp
 from k8sfromscratch.core.rpc import etcd_convert as convert
 from k8sfromscratch.core.rpc import grpc
 from k8sfromscratch.core.rpc.etcd_messages import messages as m
 from k8sfromscratch.process.clock import Env
-from k8sfromscratch.storage.engine import TXN_OPS_MAX, Engine, Kind
+from k8sfromscratch.storage.engine import TXN_OPS_MAX, Engine, Kind, Overloaded
 from k8sfromscratch.storage.interface import StorageError
 
 VERSION = "3.5.21"
@@ -39,6 +39,7 @@ _CODES: Mapping[type[Exception], int] = {
     errors.DuplicateKey: grpc.INVALID_ARGUMENT,
     errors.KeyNotFound: grpc.INVALID_ARGUMENT,
     convert.RequestError: grpc.INVALID_ARGUMENT,
+    Overloaded: grpc.RESOURCE_EXHAUSTED,
 }
 
 
@@ -135,11 +136,11 @@ class Services:
     @refusing
     def txn(self, data: bytes, call: Call) -> None:
         op = convert.txn_op(m.TxnRequest.FromString(data), TXN_OPS_MAX)
-        if not _writes(op):
+        if not op.writes:
             result, _ = self._engine.store.txn(op)
             call.reply(convert.txn_response(result, self.header).SerializeToString())
             return
-        if not self._has_room(data, call):
+        if not self._has_room(data, call, puts=op.puts):
             return
 
         def done(result: Any, error: Exception | None) -> None:
@@ -167,6 +168,8 @@ class Services:
         request = m.LeaseGrantRequest.FromString(data)
         if request.TTL > LEASE_TTL_MAX_S:
             call.finish(grpc.OUT_OF_RANGE, "etcdserver: too large lease TTL")
+            return
+        if not self._has_room(data, call):
             return
         # The identifier is chosen before the record is written, so that reading the log again gives the same lease.
         granted = m.LeaseGrantRequest(ID=request.ID or self._env.rng.getrandbits(62) + 1, TTL=max(request.TTL, 1))
@@ -255,10 +258,11 @@ class Services:
         store = self._engine.store
         call.reply(m.HashKVResponse(header=self.header(store.revision), hash=checksum, compact_revision=store.compact_revision).SerializeToString())
 
-    def _has_room(self, data: bytes, call: Call) -> bool:
+    def _has_room(self, data: bytes, call: Call, *, puts: bool = True) -> bool:
+        """A full store still takes deletions: they and a compaction make room again."""
         if len(data) > REQUEST_MAX_BYTES:
             call.finish(grpc.INVALID_ARGUMENT, "etcdserver: request is too large")
-        elif self._engine.over_quota:
+        elif puts and self._engine.over_quota:
             call.finish(grpc.RESOURCE_EXHAUSTED, "etcdserver: mvcc: database space exceeded")
         else:
             return True
@@ -284,10 +288,6 @@ class KeepAlives:
 
     def closed(self) -> None:
         return None
-
-
-def _writes(op: TxnOp) -> bool:
-    return any(isinstance(each, PutOp | DeleteOp) or (isinstance(each, TxnOp) and _writes(each)) for each in (*op.success, *op.failure))
 
 
 def _identifier(*parts: str) -> int:

@@ -89,6 +89,16 @@ class TxnOp:
     success: Sequence["Op"] = ()
     failure: Sequence["Op"] = ()
 
+    @property
+    def puts(self) -> bool:
+        """Whether a branch puts: what a full store refuses."""
+        return any(isinstance(op, PutOp) or (isinstance(op, TxnOp) and op.puts) for op in (*self.success, *self.failure))
+
+    @property
+    def writes(self) -> bool:
+        """Whether a branch puts or deletes."""
+        return any(isinstance(op, PutOp | DeleteOp) or (isinstance(op, TxnOp) and op.writes) for op in (*self.success, *self.failure))
+
 
 Op = RangeOp | PutOp | DeleteOp | TxnOp
 
