@@ -109,6 +109,7 @@ def embedded(
     port: int = 6443,
     ranges: Ranges = Ranges(),
     modes: tuple[str, ...] = ("Node", "RBAC"),
+    kubelets: Kubelets = Kubelets(None),
 ) -> ApiServer:
     """Not started yet.  `tokens` are static bearer tokens; `address` and `port` are where its clients reach it; the key signs service
     account tokens."""
@@ -117,7 +118,7 @@ def embedded(
         authenticator=guard.authenticator,
         authorizer=guard.authorizer,
         admission=chain(partial(random_suffix, env.rng), always=guard.plugins),
-        routes=_routes(guard, Kubelets(None)),
+        routes=_routes(guard, kubelets),
         paths=guard.paths,
         hooks=(*bootstrap.HOOKS, *guard.hooks),
         ranges=ranges,
