@@ -24,6 +24,7 @@ from .interface import (
     PodIdentity,
     RuntimeFailure,
     RuntimeReadiness,
+    RuntimeTimeout,
     RuntimeUnavailable,
     RuntimeVersion,
 )
@@ -185,6 +186,8 @@ def _failure(method: str, error: grpc.aio.AioRpcError, endpoint: str) -> Runtime
     text = error.details() or code.name
     if code is grpc.StatusCode.NOT_FOUND:
         return NotInRuntime(text)
-    if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return RuntimeTimeout(f"{method} on {endpoint}: {text}")
+    if code is grpc.StatusCode.UNAVAILABLE:
         return RuntimeUnavailable(f"{method} on {endpoint}: {text}")
     return RuntimeFailure(text)

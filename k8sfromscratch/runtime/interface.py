@@ -4,7 +4,8 @@ The shapes follow CRI v1, reduced to what the kubelet uses, and know nothing of 
 and every other CRI runtime).  What a runtime is told is in `core.pods.runtime_config`, what it reports in `core.pods.runtime_state`.
 
     RuntimeFailure            the runtime was asked and refused; the text is fit for an event
-    ├── RuntimeUnavailable    it cannot be reached, or did not answer in time: ask again later
+    ├── RuntimeUnavailable    it cannot be reached: ask again later
+    │   └── RuntimeTimeout    it did not answer in time, or what it was to do took too long
     └── NotInRuntime          the sandbox, container or image is not there
 """
 
@@ -22,6 +23,10 @@ class RuntimeFailure(Exception):
 
 
 class RuntimeUnavailable(RuntimeFailure):
+    pass
+
+
+class RuntimeTimeout(RuntimeUnavailable):
     pass
 
 
@@ -137,7 +142,7 @@ class Runtime(Protocol):
     async def usage(self) -> Sequence[ContainerUsage]: ...
 
     async def exec_sync(self, container_id: str, command: Sequence[str], timeout_s: float) -> ExecResult:
-        """Raises RuntimeUnavailable with a text that says so when the command outlives the timeout."""
+        """Raises RuntimeTimeout when the command outlives the timeout."""
         ...
 
     async def exec_url(self, container_id: str, command: Sequence[str], *, stdin: bool, stdout: bool, stderr: bool, tty: bool) -> str:

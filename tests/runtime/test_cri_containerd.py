@@ -11,7 +11,7 @@ import pytest
 from k8sfromscratch.core.pods.runtime_config import ContainerConfig, Dns, Mount, Namespaces, Resources, SandboxConfig, SeccompProfile, Security
 from k8sfromscratch.core.pods.runtime_state import ContainerState
 from k8sfromscratch.runtime.cri import CriRuntime
-from k8sfromscratch.runtime.interface import NotInRuntime, RuntimeFailure, RuntimeUnavailable
+from k8sfromscratch.runtime.interface import NotInRuntime, RuntimeFailure, RuntimeTimeout, RuntimeUnavailable
 from k8sfromscratch.testing.private_containerd import BUSYBOX, PAUSE
 
 FOREVER = ("sh", "-c", "echo up; trap 'exit 3' TERM; while :; do sleep 0.05; done")
@@ -113,7 +113,7 @@ def test_commands_inside(containerd, sandbox):
             assert (result.stdout, result.stderr, result.exit_code) == (b"web-host\n", b"bad\n", 4)
             resolv = await runtime.exec_sync(container_id, ["cat", "/etc/resolv.conf"], 10)
             assert resolv.stdout.split() == b"search svc.cluster.local nameserver 10.96.0.10 options ndots:5".split()
-            with pytest.raises(RuntimeUnavailable, match="timeout"):
+            with pytest.raises(RuntimeTimeout, match="timeout"):
                 await runtime.exec_sync(container_id, ["sleep", "60"], 1)
             url = await runtime.exec_url(container_id, ["sh"], stdin=True, stdout=True, stderr=True, tty=False)
             assert url.startswith("http://127.0.0.1:")

@@ -1,6 +1,7 @@
 """Asking a container something: the handlers that probes and lifecycle hooks share (exec, httpGet, tcpSocket, sleep)."""
 
 import asyncio
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import aiohttp
 
 from k8sfromscratch.core.pods.probes import port_number
-from k8sfromscratch.runtime.interface import Runtime, RuntimeFailure, RuntimeUnavailable
+from k8sfromscratch.runtime.interface import NotInRuntime, Runtime, RuntimeFailure, RuntimeTimeout, RuntimeUnavailable
 
 Object = dict[str, Any]
 
@@ -41,7 +42,7 @@ class Handlers:
         self._http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=False, force_close=True, limit=0), auto_decompress=False)
 
     async def ask(self, handler: str, action: Mapping[str, Any], target: Target, timeout_s: float) -> Answer | None:
-        """None: it could not be found out (the runtime failed), which counts as nothing."""
+        """None: it could not be found out (the runtime is away, or the container), which counts as nothing."""
         match handler:
             case "exec":
                 return await self._exec(action, target, timeout_s)
@@ -62,10 +63,12 @@ class Handlers:
         try:
             async with asyncio.timeout(timeout_s):
                 result = await self._runtime.exec_sync(target.container_id, command, timeout_s)
-        except (TimeoutError, RuntimeUnavailable):
+        except (TimeoutError, RuntimeTimeout):
             return Answer(False, f"command timed out: {command} timed out after {timeout_s:g}s")
+        except (RuntimeUnavailable, NotInRuntime):
+            return None
         except RuntimeFailure as error:
-            return Answer(False, str(error)) if "exec" in str(error) else None
+            return Answer(False, str(error))
         if result.exit_code == 0:
             return Answer(True)
         output = (result.stdout + result.stderr)[:OUTPUT_BYTES_MAX].decode(errors="replace").rstrip("\n")
@@ -82,6 +85,8 @@ class Handlers:
                 await response.content.read(OUTPUT_BYTES_MAX)
         except TimeoutError:
             return Answer(False, f'Get "{url}": context deadline exceeded (Client.Timeout exceeded while awaiting headers)')
+        except aiohttp.ClientConnectorError as error:
+            return Answer(False, f'Get "{url}": dial tcp: {_reason(error.os_error)}')
         except (aiohttp.ClientError, OSError) as error:
             return Answer(False, f'Get "{url}": {error}')
         if 200 <= response.status < 400:
@@ -92,18 +97,26 @@ class Handlers:
         host = action.get("host") or target.pod_ip
         try:
             port = port_number(target.container, action["port"])
+        except ValueError as error:
+            return Answer(False, str(error))
+        try:
             async with asyncio.timeout(timeout_s):
                 _, writer = await asyncio.open_connection(host, port)
         except TimeoutError:
-            return Answer(False, f"dial tcp {host}:{action['port']}: i/o timeout")
-        except (OSError, ValueError) as error:
-            return Answer(False, f"dial tcp {host}:{action['port']}: {error}")
+            return Answer(False, f"dial tcp {host}:{port}: i/o timeout")
+        except OSError as error:
+            return Answer(False, f"dial tcp {host}:{port}: {_reason(error)}")
         writer.close()
         try:
             await writer.wait_closed()
         except OSError as error:
             return Answer(True, f"the peer reset the connection: {error}")
         return Answer(True)
+
+
+def _reason(error: OSError) -> str:
+    """`connect: connection refused`, whatever words the library has around it."""
+    return f"connect: {os.strerror(error.errno).lower()}" if error.errno else str(error)
 
 
 def _url(action: Mapping[str, Any], target: Target) -> str:

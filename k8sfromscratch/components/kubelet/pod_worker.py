@@ -5,7 +5,7 @@
     probes, timers ──┘   observe + core.plan  └─► stops (tasks of their own: a grace period may be long, and may be shortened)
 
 What is remembered is only what cannot be observed: crash back-offs, steps that failed and when to try them again, stops under way.
-One worker's failure is its own: it is logged, shown as an event, and tried again.
+So a worker that fails for a reason nobody foresaw can be replaced by a fresh one (`pods`).
 """
 
 import asyncio
@@ -78,6 +78,8 @@ class PodWorker:
         self._volumes_due = context.env.clock.now()
         self._wake = asyncio.Event()
         self._must_end = asyncio.Event()
+        if gone or must_end(pod):
+            self._must_end.set()
         self.finished = False
         self.runtime = PodRuntime()
         """As last observed."""
@@ -106,12 +108,12 @@ class PodWorker:
         self._wake.set()
 
     async def run(self) -> None:
-        """Returns when nothing of the pod is left."""
+        """Returns when nothing of the pod is left.  Raises ExceptionGroup for what was not foreseen."""
         async with asyncio.TaskGroup() as tasks:
             reporting = tasks.create_task(self._reporter.run())
             while not self.finished:
                 self._wake.clear()
-                pause_s = await self._guarded_sync(tasks)
+                pause_s = await self._patient_sync(tasks)
                 if not self.finished and pause_s > 0:
                     await self._sleep(pause_s)
             self._probes.stop_all()
@@ -124,15 +126,12 @@ class PodWorker:
         except TimeoutError:
             return
 
-    async def _guarded_sync(self, tasks: asyncio.TaskGroup) -> float:
+    async def _patient_sync(self, tasks: asyncio.TaskGroup) -> float:
         try:
             return await self._sync(tasks)
-        except RuntimeFailure as error:
-            log.warning("pod %s: the runtime was not read: %s", spec.pod_key(self._pod), error)
-        except Exception as error:  # the wall between pods: one pod's unforeseen trouble must not end the others'
-            log.exception("pod %s: sync failed", spec.pod_key(self._pod))
-            self._context.events.event(self._pod, "Warning", "FailedSync", f"error syncing pod: {error}")
-        return STEP_RETRY_S
+        except (RuntimeFailure, OSError) as error:
+            log.warning("pod %s: %s", spec.pod_key(self._pod), error)
+            return STEP_RETRY_S
 
     async def _sync(self, tasks: asyncio.TaskGroup) -> float:
         """One pass.  How long to sleep if nothing else happens; 0 to go on at once."""

@@ -24,6 +24,7 @@ Object = dict[str, Any]
 
 RELIST_S = 1.0
 HOUSEKEEPING_S = 60.0
+REPLACE_S = 5.0
 
 
 class Pods:
@@ -80,7 +81,15 @@ class Pods:
         self._tasks.create_task(self._run(worker, uid))
 
     async def _run(self, worker: PodWorker, uid: str) -> None:
-        await worker.run()
+        """The wall between pods: what one worker stumbles over must not end the others."""
+        while not worker.finished:
+            try:
+                await worker.run()
+            except ExceptionGroup as error:
+                log.exception("pod %s: its worker failed and is replaced", spec.pod_key(worker.pod))
+                self._context.events.event(worker.pod, "Warning", "FailedSync", f"error syncing pod: {error.exceptions[0]}")
+                await asyncio.sleep(REPLACE_S)
+                worker = self._workers[uid] = PodWorker(self._context, worker.pod, gone=worker.gone)
         self._workers.pop(uid, None)
         self._seen.pop(uid, None)
 

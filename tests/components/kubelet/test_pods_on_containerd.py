@@ -1,6 +1,7 @@
 """Pods, from the API to real containers and back: starting, ending, restarting, and a kubelet that goes away meanwhile."""
 
 from k8sfromscratch.api.registry import PODS
+from k8sfromscratch.components.kubelet import pod_actions, pods
 
 FOREVER = "trap 'exit 0' TERM; sleep 1000 & wait"
 DEAF = "trap '' TERM; echo up; while :; do sleep 0.05; done"
@@ -177,5 +178,29 @@ def test_a_sandbox_that_died_is_made_anew(story):
         await cluster.runtime.stop_sandbox(sandbox.id)
         second = (await cluster.pod_where("web", lambda s: s["podIP"] != first["podIP"] and state(s)["ready"]))["status"]
         assert state(second)["restartCount"] == 1
+
+    story(tell)
+
+
+def test_a_worker_that_stumbles_is_replaced_and_no_other_notices(story, monkeypatch):
+    monkeypatch.setattr(pods, "REPLACE_S", 0.1)
+    real = pod_actions.PodActions.start_container
+    stumbled = []
+
+    async def stumble_once(self, pod, sandbox, action):
+        if pod["metadata"]["name"] == "odd" and not stumbled:
+            stumbled.append(action)
+            raise ZeroDivisionError("nobody foresaw this")
+        return await real(self, pod, sandbox, action)
+
+    monkeypatch.setattr(pod_actions.PodActions, "start_container", stumble_once)
+
+    async def tell(cluster):
+        await cluster.create("even")
+        await cluster.create("odd")
+        await cluster.running("even")
+        await cluster.running("odd")
+        assert stumbled
+        assert await cluster.event("odd", "FailedSync") == "error syncing pod: nobody foresaw this"
 
     story(tell)
