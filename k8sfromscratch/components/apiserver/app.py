@@ -21,7 +21,7 @@ from k8sfromscratch.components.apiserver.routes import Route, Verb
 from k8sfromscratch.components.apiserver.security import Security
 from k8sfromscratch.components.apiserver.server import ApiServer, ApiServerOptions
 from k8sfromscratch.components.apiserver.streaming import Streaming
-from k8sfromscratch.components.apiserver.streaming_kubelet import Kubelets, kubelets_from_flags
+from k8sfromscratch.components.apiserver.streaming_kubelet import NO_KUBELETS, Kubelets, kubelets_from_flags
 from k8sfromscratch.core.admission.chain import UnknownPlugin, chain
 from k8sfromscratch.core.authz.types import UserInfo
 from k8sfromscratch.process import pki
@@ -109,7 +109,7 @@ def embedded(
     port: int = 6443,
     ranges: Ranges = Ranges(),
     modes: tuple[str, ...] = ("Node", "RBAC"),
-    kubelets: Kubelets = Kubelets(None),
+    kubelets: Kubelets = NO_KUBELETS,
 ) -> ApiServer:
     """Not started yet.  `tokens` are static bearer tokens; `address` and `port` are where its clients reach it; the key signs service
     account tokens."""

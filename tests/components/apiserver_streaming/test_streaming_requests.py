@@ -13,6 +13,7 @@ import pytest
 from k8sfromscratch.api.registry import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, ENDPOINT_SLICES, NODES, PODS, SERVICE_ACCOUNTS, SERVICES
 from k8sfromscratch.client import Client, DirectTransport
 from k8sfromscratch.components.apiserver.app import embedded
+from k8sfromscratch.components.apiserver.streaming_kubelet import Kubelets
 from k8sfromscratch.core.authz.types import LOOPBACK, UserInfo
 from k8sfromscratch.process import pki
 from k8sfromscratch.process.clock import Env
@@ -57,7 +58,7 @@ async def world() -> AsyncIterator[World]:
     env, kubelet = Env(), Backend()
     kubelet_server = await serve(kubelet.handle, host="127.0.0.1", port=0)
     storage = LocalStorage.memory(env)
-    server = embedded(storage, env, signing_key=pki.make_key(), tokens={"ann": ANN, "root": MASTER})
+    server = embedded(storage, env, signing_key=pki.make_key(), tokens={"ann": ANN, "root": MASTER}, kubelets=Kubelets(None))
     listener = await serve(server.handle, host="127.0.0.1", port=0)
     await server.start()
     client = Client(DirectTransport(server.handle, LOOPBACK))
