@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import aiohttp
 import pytest
 
-from k8sfromscratch.api.registry import NODES, PODS
+from k8sfromscratch.api.registry import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, NODES, PODS, SERVICE_ACCOUNTS
 from k8sfromscratch.process import pki
 from k8sfromscratch.process.tls import TlsFiles, client_context
 
@@ -82,10 +82,27 @@ def test_who_may_ask(served):
 
 def test_the_apiserver_is_asked_about_others(served):
     async def tell(cluster, get, authority):
-        status, text = await get("/exec/default/x/y", tls=authority.client("someone"))
-        assert status in (403, 500), text
+        status, text = await get("/pods", tls=authority.client("someone"))
+        assert status == 403
+        assert text.startswith("user=someone, verb=get, resource=nodes, subresource=proxy: ")
+        group = "rbac.authorization.k8s.io"
+        meta = {"apiVersion": f"{group}/v1", "metadata": {"name": "scraper"}}
+        rule = {"apiGroups": [""], "resources": ["nodes/metrics"], "verbs": ["get"]}
+        await cluster.client.create(CLUSTER_ROLES, {**meta, "kind": "ClusterRole", "rules": [rule]})
+        user = {"kind": "User", "apiGroup": group, "name": "scraper"}
+        account = {"kind": "ServiceAccount", "namespace": "default", "name": "default"}
+        role = {"apiGroup": group, "kind": "ClusterRole", "name": "scraper"}
+        await cluster.client.create(CLUSTER_ROLE_BINDINGS, {**meta, "kind": "ClusterRoleBinding", "subjects": [user, account], "roleRef": role})
+        assert (await get("/metrics", tls=authority.client("scraper")))[0] == 200
+        assert (await get("/stats/summary", tls=authority.client("scraper")))[0] == 403
+        request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+        token = (await cluster.client.create(SERVICE_ACCOUNTS, request, namespace="default", name="default", subresource="token"))["status"]["token"]
+        anonymous = client_context(ca_file=str(authority.file))
+        assert (await get("/metrics", tls=anonymous, headers={"Authorization": f"Bearer {token}"}))[0] == 200
+        assert (await get("/pods", tls=anonymous, headers={"Authorization": f"Bearer {token}"}))[0] == 403
+        assert (await get("/metrics", tls=anonymous, headers={"Authorization": "Bearer nonsense"}))[0] == 401
 
-    served(tell)
+    served(tell, tokens=True)
 
 
 def test_always_allow_lets_everyone_in_who_is_known(served):
