@@ -164,7 +164,7 @@ class SimulatedNodes:
         """Every node's once in LEASE_RENEWAL_S, evenly spread; the first round at once."""
         pause_s = 0.0
         held: dict[str, Object] = {}
-        while True:
+        while self._nodes:
             for name in self._nodes:
                 try:
                     held[name] = await self._renew(name, held.get(name))
@@ -175,7 +175,7 @@ class SimulatedNodes:
             if len(held) < len(self._nodes):
                 await asyncio.sleep(1.0)
             else:
-                pause_s = LEASE_RENEWAL_S / max(len(self._nodes), 1)
+                pause_s = LEASE_RENEWAL_S / len(self._nodes)
 
     async def _renew(self, name: str, held: Object | None) -> Object:
         body = {

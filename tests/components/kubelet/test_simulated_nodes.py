@@ -162,3 +162,11 @@ def test_hundreds_of_nodes_and_the_same_story_twice():
 def test_a_range_that_is_too_small_is_refused():
     with pytest.raises(ValueError, match="too few for 3 nodes"):
         run_virtual(lambda env: run_simulated_nodes(None, env, count=3, pod_cidr="10.0.0.0/23"))
+
+
+def test_no_nodes_at_all():
+    async def story(client, env):
+        await asyncio.sleep(30)
+        assert (await client.list(NODES))["items"] == []
+
+    simulate(story, count=0)
