@@ -10,6 +10,8 @@ from k8sfromscratch.components.apiserver.call import Call
 from k8sfromscratch.components.apiserver.conversion import to_served, to_stored
 from k8sfromscratch.components.apiserver.entries import Object
 
+_NOTHING_WHEN_EMPTY = ("annotations", "finalizers", "labels", "managedFields", "ownerReferences")
+
 
 class Intake:
     def body(self, call: Call) -> Object:
@@ -53,6 +55,9 @@ class Intake:
     def _completed(self, call: Call, obj: Object) -> Object:
         """With upstream's defaults, in the namespace of its path."""
         metadata = obj.setdefault("metadata", {})
+        for key in _NOTHING_WHEN_EMPTY:
+            if key in metadata and not metadata[key]:
+                del metadata[key]
         set_defaults(call.served.resource, obj)
         if not call.served.resource.namespaced:
             metadata.pop("namespace", None)

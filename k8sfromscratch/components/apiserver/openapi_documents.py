@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from k8sfromscratch.api import openapi
+from k8sfromscratch.api import openapi, openapi_protobuf
 from k8sfromscratch.api.errors import NotAcceptable, NotFound
 from k8sfromscratch.components.apiserver.catalog import Catalog
 from k8sfromscratch.components.apiserver.negotiation import accepts_discovery
@@ -30,15 +30,17 @@ class OpenApiDocuments:
 
     def answer(self, request: Request) -> Response:
         """Raises NotFound, NotAcceptable."""
+        if request.path == "/openapi/v2" and _prefers_protobuf(request):
+            return self._document(request, "v2.pb", lambda: openapi_protobuf.encode(openapi.openapi_v2()), openapi_protobuf.CONTENT_TYPE)
         _require_json(request)
         if request.path == "/openapi/v2":
-            return self._document(request, "v2", openapi.openapi_v2)
+            return self._document(request, "v2", lambda: orjson.dumps(openapi.openapi_v2()))
         if request.path == _ROOT:
             return Response(200, orjson.dumps(self._index()))
         for group, version in self._group_versions():
             path = _path(group, version)
             if request.path == f"{_ROOT}/{path}":
-                return self._document(request, path, lambda group=group, version=version: openapi.openapi_v3(group, version))  # type: ignore[misc]
+                return self._document(request, path, lambda group=group, version=version: orjson.dumps(openapi.openapi_v3(group, version)))  # type: ignore[misc]
         raise NotFound("the server could not find the requested resource")
 
     def _group_versions(self) -> list[tuple[str, str]]:
@@ -50,19 +52,19 @@ class OpenApiDocuments:
             path = _path(group, version)
             if path not in self._hashes:
                 self._hashes[path] = _hash(orjson.dumps(openapi.openapi_v3(group, version)))
-        paths = {path: {"serverRelativeURL": f"{_ROOT}/{path}?hash={self._hashes[path]}"} for path in sorted(self._hashes) if path != "v2"}
+        paths = {path: {"serverRelativeURL": f"{_ROOT}/{path}?hash={self._hashes[path]}"} for path in sorted(self._hashes) if not path.startswith("v2")}
         return {"paths": paths}
 
-    def _document(self, request: Request, key: str, build: Callable[[], dict[str, Any]]) -> Response:
+    def _document(self, request: Request, key: str, build: Callable[[], bytes], content_type: str = "application/json") -> Response:
         self._refresh()
-        body = orjson.dumps(build())
+        body = build()
         etag = self._hashes.setdefault(key, _hash(body))
         headers = {"ETag": f'"{etag}"', "Vary": "Accept"}
         if request.arg("hash") == etag:
             headers["Cache-Control"] = _FOREVER
         if request.headers.get("if-none-match") == f'"{etag}"':
-            return Response(304, b"", headers=headers)
-        return Response(200, body, headers=headers)
+            return Response(304, b"", content_type, headers)
+        return Response(200, body, content_type, headers)
 
     def _refresh(self) -> None:
         if self._hashed_at != self._catalog.changes:
@@ -76,6 +78,11 @@ def _path(group: str, version: str) -> str:
 
 def _hash(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest().upper()
+
+
+def _prefers_protobuf(request: Request) -> bool:
+    first = next((media_type for media_type, _ in accepts_discovery(request) if media_type in _JSON_TYPES or media_type == openapi_protobuf.MEDIA_TYPE), "")
+    return first == openapi_protobuf.MEDIA_TYPE
 
 
 def _require_json(request: Request) -> None:

@@ -30,6 +30,9 @@ PORT_FORWARD_PROTOCOL = "portforward.k8s.io"
 READY_TIMEOUT_S = 30.0
 """For the kubelet's answer, and for its streams: what runtimes themselves wait for streams."""
 
+GOODBYE_TIMEOUT_S = 5.0
+"""For a client's answer to our closing a WebSocket."""
+
 _PROTOCOL_HEADER = "x-stream-protocol-version"
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -140,6 +143,15 @@ async def _unwrap(websocket: WebSocketServer, client: Connection, kubelet: Strea
         await flush()
 
     await _either(from_client(), from_kubelet())
+
+
+async def _goodbye(client: Connection) -> None:
+    """Waits till the client has closed, having read all: a connection that is closed with something unread in it is reset, and the client would
+    lose what it has not read yet (RFC 6455 §7.1.1)."""
+    with contextlib.suppress(TimeoutError, ConnectionError):
+        async with asyncio.timeout(GOODBYE_TIMEOUT_S):
+            while await client.reader.read(CHUNK_BYTES):
+                pass
 
 
 async def _either(*works: Awaitable[None]) -> None:

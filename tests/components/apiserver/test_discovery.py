@@ -71,13 +71,16 @@ def test_openapi_v3_has_a_document_a_group_version_named_by_its_hash(with_api):
     with_api(main)
 
 
-def test_openapi_v2_is_json(with_api):
+def test_openapi_v2_is_json_and_protobuf_for_old_clients(with_api):
     async def main(api):
         document = await api.json("GET", "/openapi/v2", status=200)
         assert document["swagger"] == "2.0"
         assert "io.k8s.api.core.v1.Pod" in document["definitions"]
-        protobuf = await api.request("GET", "/openapi/v2", headers={"accept": "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"})
-        assert protobuf.status == 406
+        wanted = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+        protobuf = await api.request("GET", "/openapi/v2", headers={"accept": wanted})
+        assert (protobuf.status, protobuf.content_type) == (200, wanted.replace("@", "."))
+        assert protobuf.body.startswith(b"\x0a\x032.0"), "swagger: 2.0 is the first field; kubectl 1.27 reads the rest in tests/kubectl"
+        assert (await api.request("GET", "/openapi/v2", headers={"accept": "text/html"})).status == 406
 
     with_api(main)
 
