@@ -1,5 +1,7 @@
 """Pods, from the API to real containers and back: starting, ending, restarting, and a kubelet that goes away meanwhile."""
 
+import asyncio
+
 from k8sfromscratch.api.registry import PODS
 from k8sfromscratch.components.kubelet import pod_actions, pods
 
@@ -202,5 +204,18 @@ def test_a_worker_that_stumbles_is_replaced_and_no_other_notices(story, monkeypa
         await cluster.running("odd")
         assert stumbled
         assert await cluster.event("odd", "FailedSync") == "error syncing pod: nobody foresaw this"
+
+    story(tell)
+
+
+def test_a_runtime_that_restarts_costs_no_container(story, containerd):
+    async def tell(cluster):
+        await cluster.create("web")
+        before = (await cluster.running("web"))["status"]
+        await asyncio.to_thread(containerd.restart)
+        await cluster.create("later")
+        await cluster.running("later")
+        assert (await cluster.pod("web"))["status"]["containerStatuses"] == before["containerStatuses"]
+        assert await cluster.exec("web", "echo", "alive") == "alive\n"
 
     story(tell)
