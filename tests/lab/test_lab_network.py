@@ -23,7 +23,7 @@ def served(lab: Lab, namespace: Namespace) -> Namespace:
 
 def fetch(namespace: Namespace, client: str, url: str) -> str:
     """What `wget` in the pod gets, asked again until the routes and rules behind the address have settled (at most 20 s)."""
-    loop = f"for i in $(seq 20); do wget -q -T 2 -O - {url} && exit 0; sleep 1; done; exit 1"
+    loop = f"for i in $(seq 20); do timeout 2 wget -q -O - {url} && exit 0; sleep 1; done; exit 1"
     return namespace.kubectl("exec", client, "--", "sh", "-c", loop).strip()
 
 
@@ -47,7 +47,7 @@ def test_a_pod_reaches_a_pod_on_another_machine(lab: Lab, served: Namespace) -> 
 
 def test_what_goes_between_machines_is_vxlan_on_the_wire(lab: Lab, served: Namespace) -> None:
     client, _, address = on_other_machine(lab, served)
-    capture = "timeout 30 tcpdump -n -l -i host0 -c 4 udp port 8472 and src host " + str(lab.spec.machine(lab.workers[0]).address)
+    capture = "timeout 30 tcpdump -n -l -T vxlan -i host0 -c 4 udp port 8472 and src host " + str(lab.spec.machine(lab.workers[0]).address)
     with subprocess.Popen(
         lab.ssh_argv(lab.workers[0], capture), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as tcpdump:
@@ -76,7 +76,7 @@ def test_service_by_cluster_ip(lab: Lab, served: Namespace) -> None:
 
 def test_service_balances_over_machines(lab: Lab, served: Namespace) -> None:
     cluster_ip = served.get("service", "web")["spec"]["clusterIP"]
-    loop = f"for i in $(seq 40); do wget -q -T 2 -O - http://{cluster_ip}/; done"
+    loop = f"for i in $(seq 40); do timeout 2 wget -q -O - http://{cluster_ip}/; done"
     answers = set(served.kubectl("exec", f"client-{lab.workers[0]}", "--", "sh", "-c", loop).split())
     assert {pods_of(served)[name]["spec"]["nodeName"] for name in answers} == set(lab.workers)
 
@@ -95,6 +95,6 @@ def test_node_port_from_outside_on_every_machine(lab: Lab, served: Namespace) ->
 
 
 def test_a_pod_reaches_the_apiserver_by_its_service(lab: Lab, served: Namespace) -> None:
-    reach = f"nc -w 3 -z {lab.spec.api_service_address} 443"
+    reach = f"nc -w 3 {lab.spec.api_service_address} 443 </dev/null"
     done = lab.kubectl_result("--namespace", served.name, "exec", f"client-{lab.workers[0]}", "--", "sh", "-c", reach)
     assert done.returncode == 0, done.stderr.decode()
