@@ -15,8 +15,15 @@ from k8sfromscratch.core.rpc import grpc
 from k8sfromscratch.storage.interface import Unavailable
 
 CONNECT_S = 5.0
+CLOSE_S = 1.0
+"""How long the other side may take to say goodbye in TLS."""
 PAUSE_FIRST_S = 0.05
 PAUSE_MAX_S = 2.0
+DOUBLINGS_MAX = 10
+"""More than PAUSE_MAX_S needs; without a bound the power outgrows a float after half an hour."""
+PING_EVERY_S = 10.0
+"""A connection with calls under way that was silent so long is asked for a sign of life, and given up after as long again: a machine that lost
+its power resets nothing.  etcd takes offence at pings more often than every 5 s, and at pings without calls."""
 STREAM_QUEUE_MAX = 100_000
 """Messages of a stream that its reader has not taken; then the stream is given up."""
 
@@ -78,17 +85,29 @@ class _Connection(asyncio.Protocol):
         self._answers: dict[int, bytes] = {}
         self._streams: dict[int, Incoming] = {}
         self._flushing = False
-        self.usable = True
+        self._usable = True
+        self.lost = asyncio.Event()
+        self._heard = self._asked = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def usable(self) -> bool:
+        return self._usable and not self.rpc.http.exhausted
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        self._timer = asyncio.get_running_loop().call_later(PING_EVERY_S, self._watch_over)
         self._flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        if self._timer is not None:
+            self._timer.cancel()
+        self.lost.set()
         self._fail_all(f"the connection to the store broke: {exc or 'closed by the server'}")
 
     def data_received(self, data: bytes) -> None:
+        self._heard = True
         for event in self.rpc.receive(data):
             match event:
                 case grpc.Message(stream, message):
@@ -99,7 +118,7 @@ class _Connection(asyncio.Protocol):
                 case grpc.Finished(stream, code, text):
                     self._finished(stream, code, text)
                 case grpc.Disconnected(_, fatal, reason):
-                    self.usable = False
+                    self._usable = False
                     if fatal:
                         self._fail_all(f"the store gave the connection up: {reason}")
                         self.close()
@@ -132,9 +151,32 @@ class _Connection(asyncio.Protocol):
         self._flush_soon()
 
     def close(self) -> None:
-        self.usable = False
+        self._usable = False
         if self._transport is not None:
             self._transport.close()
+
+    async def closed(self) -> None:
+        self.close()
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await self.lost.wait()
+        except TimeoutError:
+            if self._transport is not None:
+                self._transport.abort()
+
+    def _watch_over(self) -> None:
+        if self._transport is None:
+            return
+        if self._asked and not self._heard:
+            self._fail_all(f"the store was silent for {2 * PING_EVERY_S:g} s")
+            self._transport.abort()
+            return
+        self._asked = not self._heard and bool(self._unary or self._streams)
+        if self._asked:
+            self.rpc.http.ping(b"kfs-ping")
+            self._flush_soon()
+        self._heard = False
+        self._timer = asyncio.get_running_loop().call_later(PING_EVERY_S, self._watch_over)
 
     def _finished(self, stream: int, code: int, text: str) -> None:
         future = self._unary.pop(stream, None)
@@ -154,7 +196,7 @@ class _Connection(asyncio.Protocol):
             incoming.finish(RpcError(code, text))
 
     def _fail_all(self, reason: str) -> None:
-        self.usable = False
+        self._usable = False
         unary, self._unary = self._unary, {}
         streams, self._streams = self._streams, {}
         for future in unary.values():
@@ -182,6 +224,9 @@ class Channel:
         self._endpoints = [urlsplit(url if "//" in url else f"http://{url}") for url in endpoints]
         self._tls = tls
         self._connection: _Connection | None = None
+        """The one for new calls."""
+        self._open: list[_Connection] = []
+        """It, and those that only finish what they have begun."""
         self._connecting: asyncio.Task[_Connection] | None = None
         self._attempts = 0
         self._closed = False
@@ -203,8 +248,8 @@ class Channel:
         self._closed = True
         if self._connecting is not None:
             self._connecting.cancel()
-        if self._connection is not None:
-            self._connection.close()
+            await asyncio.wait([self._connecting])
+        await asyncio.gather(*(connection.closed() for connection in self._open if not connection.lost.is_set()))
 
     async def _connected(self) -> _Connection:
         if self._closed:
@@ -214,7 +259,13 @@ class Channel:
         if self._connecting is None:
             self._connecting = asyncio.get_running_loop().create_task(self._connect())
             self._connecting.add_done_callback(self._settle)
-        return await asyncio.shield(self._connecting)
+        try:
+            return await asyncio.shield(self._connecting)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if self._closed and task is not None and not task.cancelling():
+                raise Unavailable("the store's client was closed") from error  # not who asked was cancelled, but the connecting
+            raise
 
     def _settle(self, task: "asyncio.Task[_Connection]") -> None:
         self._connecting = None
@@ -223,7 +274,7 @@ class Channel:
 
     async def _connect(self) -> _Connection:
         if self._attempts:
-            await asyncio.sleep(min(PAUSE_FIRST_S * 2**self._attempts, PAUSE_MAX_S))
+            await asyncio.sleep(min(PAUSE_FIRST_S * 2 ** min(self._attempts, DOUBLINGS_MAX), PAUSE_MAX_S))
         endpoint = self._endpoints[self._attempts % len(self._endpoints)]
         self._attempts += 1
         secure = endpoint.scheme == "https"
@@ -236,4 +287,5 @@ class Channel:
             raise Unavailable(f"the store at {endpoint.geturl()} cannot be reached: {error or 'no answer in time'}") from error
         self._attempts = 0
         self._connection = connection
+        self._open = [each for each in self._open if not each.lost.is_set()] + [connection]
         return connection

@@ -95,9 +95,9 @@ class RemoteStorage:
 
 
 def _batches(response: Any) -> list[WatchBatch]:
-    """One batch a revision.  An answer without events is a progress mark."""
+    """One batch a revision.  An answer without events is a progress mark; one for revision 0, which old servers send, says nothing."""
     if not response.events:
-        return [WatchBatch(response.header.revision, ())]
+        return [WatchBatch(response.header.revision, ())] if response.header.revision else []
     batches: list[WatchBatch] = []
     events = [convert.event(e) for e in response.events]
     start = 0

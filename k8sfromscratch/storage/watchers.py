@@ -28,6 +28,10 @@ class Watcher:
     filled: asyncio.Event = field(default_factory=asyncio.Event)
     failure: StorageError | None = None
 
+    def __post_init__(self) -> None:
+        if self.range_end not in (b"", b"\0") and self.key >= self.range_end:
+            raise StorageError("mvcc: watcher range is empty")
+
     def wants(self, key: bytes) -> bool:
         if not self.range_end:
             return key == self.key

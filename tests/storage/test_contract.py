@@ -299,6 +299,14 @@ def test_progress_comes_behind_the_events_it_covers(run: Run, request: pytest.Fi
     run(scenario)
 
 
+def test_a_watch_of_an_empty_range_is_refused(run: Run) -> None:
+    async def scenario(storage: Storage) -> None:
+        with pytest.raises(StorageError, match="watcher range is empty"):
+            await take(storage, 1, b"z", b"a")
+
+    run(scenario)
+
+
 def test_compaction(run: Run) -> None:
     async def scenario(storage: Storage) -> None:
         first = await put(storage, b"a", b"1")

@@ -15,6 +15,10 @@ log = logging.getLogger(__name__)
 HEAD_MAX_BYTES = 16 * 1024
 WRITE_HIGH_BYTES = 64 * 1024 * 1024
 """What may wait for a client that does not read before its connection is cut."""
+STREAM_PENDING_MAX_BYTES = 256 * 1024 * 1024
+"""What may wait for the window of one stream before it is reset: a watch that nobody reads; room for a long history told at once."""
+MESSAGE_MAX_BYTES = 2 * 1024 * 1024
+"""A longer request is not read to its end: etcd's --max-request-bytes and its half MiB for what is around it."""
 
 
 class Call:
@@ -30,8 +34,7 @@ class Call:
         self._connection.flush_soon()
 
     def send(self, message: bytes) -> None:
-        self._connection.rpc.send(self.stream, message)
-        self._connection.flush_soon()
+        self._connection.send(self.stream, message)
 
     def start(self) -> None:
         self._connection.rpc.start(self.stream)
@@ -63,7 +66,7 @@ Page = Callable[[str], tuple[int, str, bytes]]
 
 class ClientConnection(asyncio.Protocol):
     def __init__(self, unary: Mapping[str, Unary], streams: Mapping[str, OpenStream], page: Page, connections: "set[ClientConnection]") -> None:
-        self.rpc = grpc.GrpcServer()
+        self.rpc = grpc.GrpcServer(MESSAGE_MAX_BYTES)
         self._unary, self._open_stream, self._page, self._connections = unary, streams, page, connections
         self._transport: asyncio.Transport | None = None
         self._methods: dict[int, Unary] = {}
@@ -114,6 +117,16 @@ class ClientConnection(asyncio.Protocol):
     def forget(self, stream: int) -> None:
         self._methods.pop(stream, None)
         self._streams.pop(stream, None)
+
+    def send(self, number: int, message: bytes) -> None:
+        self.rpc.send(number, message)
+        self.flush_soon()
+        if self.rpc.http.pending_bytes(number) > STREAM_PENDING_MAX_BYTES:
+            log.warning("a client does not read a stream that it asked for; the stream is reset")
+            self.rpc.reset(number, http2.ENHANCE_YOUR_CALM)
+            stream = self._streams.pop(number, None)
+            if stream is not None:
+                stream.closed()
 
     def flush_soon(self) -> None:
         """Everything that is answered in one turn of the loop leaves in one write."""

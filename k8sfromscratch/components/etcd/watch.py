@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from google.protobuf.message import DecodeError
+
 from k8sfromscratch.components.etcd.connection import Call
 from k8sfromscratch.core.mvcc.errors import Compacted
 from k8sfromscratch.core.mvcc.store import MvccStore
@@ -100,11 +102,12 @@ class WatchStream:
         self._call, self._hub = call, hub
         self._watches: dict[int, Watch] = {}
         self._next_id = 0
+        self._ended = False
 
     def message(self, data: bytes) -> None:
         try:
             request = m.WatchRequest.FromString(data)
-        except Exception as error:
+        except DecodeError as error:
             self._call.finish(grpc.INTERNAL, f"grpc: the request cannot be read: {error}")
             self.closed()
             return
@@ -124,6 +127,7 @@ class WatchStream:
         self._call.finish()
 
     def closed(self) -> None:
+        self._ended = True
         for watch in self._watches.values():
             self._hub.discard(watch)
         self._watches.clear()
@@ -143,11 +147,10 @@ class WatchStream:
     def _create(self, request: Any) -> None:
         store = self._hub.store
         header = self._hub.header(store.revision)
-        if request.watch_id in self._watches or len(self._watches) >= WATCHES_MAX:
-            reason = "etcdserver: mvcc: duplicate watch ID provided on the WatchStream" if request.watch_id else "etcdserver: too many watches on the stream"
-            if request.watch_id or len(self._watches) >= WATCHES_MAX:
-                self._send(m.WatchResponse(header=header, watch_id=-1, created=True, canceled=True, cancel_reason=reason))
-                return
+        refused = self._refusal(request)
+        if refused:
+            self._send(m.WatchResponse(header=header, watch_id=-1, created=True, canceled=True, cancel_reason=refused))
+            return
         watch = Watch(
             id=request.watch_id or self._new_id(),
             key=request.key or b"\0",
@@ -168,8 +171,20 @@ class WatchStream:
                 reason = str(error)
                 self._send(m.WatchResponse(header=header, watch_id=watch.id, canceled=True, compact_revision=error.compact_revision, cancel_reason=reason))
                 return
+        if self._ended:
+            return  # it was too much to tell
         self._watches[watch.id] = watch
         self._hub.add(watch)
+
+    def _refusal(self, request: Any) -> str:
+        """Why there can be no such watch; "" where there can."""
+        if request.watch_id and request.watch_id in self._watches:
+            return "etcdserver: mvcc: duplicate watch ID provided on the WatchStream"
+        if len(self._watches) >= WATCHES_MAX:
+            return "etcdserver: too many watches on the stream"
+        if request.range_end not in (b"", b"\0") and request.key >= request.range_end:
+            return "mvcc: watcher range is empty"
+        return ""
 
     def _catch_up(self, watch: Watch) -> None:
         gathered: list[Event] = []

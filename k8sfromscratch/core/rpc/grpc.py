@@ -18,7 +18,7 @@ PERMISSION_DENIED, RESOURCE_EXHAUSTED, FAILED_PRECONDITION, ABORTED, OUT_OF_RANG
 UNIMPLEMENTED, INTERNAL, UNAVAILABLE, UNAUTHENTICATED = 12, 13, 14, 16
 
 MESSAGE_MAX_BYTES = 128 * 1024 * 1024
-"""A longer one is refused: nothing that we serve needs it."""
+"""A longer answer is refused, and a longer request where the server sets no lower bound."""
 
 _RESPONSE = http2.encode_headers([(":status", "200"), ("content-type", "application/grpc")])
 _TRAILERS_OK = http2.encode_headers([("grpc-status", "0")])
@@ -76,32 +76,45 @@ class Disconnected:
     reason: str
 
 
+class TooLarge(ValueError):
+    """A message is longer than the receiver takes."""
+
+
 class _Assembler:
     """Cuts a stream's bytes into messages."""
 
-    __slots__ = ("_buffer",)
+    __slots__ = ("_buffer", "_max_bytes", "_needed")
 
-    def __init__(self) -> None:
-        self._buffer = b""
+    def __init__(self, max_bytes: int) -> None:
+        self._buffer = bytearray()
+        self._max_bytes = max_bytes
+        self._needed = 5
+        """How much must have come before it is worth looking again."""
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Raises ValueError on what is not a gRPC message."""
-        buffer = self._buffer + data if self._buffer else data
-        if len(buffer) >= 5 and len(buffer) == 5 + int.from_bytes(buffer[1:5], "big") and not buffer[0]:
-            self._buffer = b""
-            return [buffer[5:]]
+        """Raises ValueError on what is not a gRPC message, TooLarge."""
+        buffer = self._buffer
+        if not buffer and len(data) >= 5 and len(data) == 5 + int.from_bytes(data[1:5], "big") and not data[0]:
+            if len(data) - 5 > self._max_bytes:
+                raise TooLarge(f"received message larger than max ({len(data) - 5} vs. {self._max_bytes})")
+            return [data[5:]]
+        buffer += data
+        if len(buffer) < self._needed:
+            return []
         found, at = [], 0
+        self._needed = 5
         while len(buffer) - at >= 5:
             if buffer[at]:
                 raise ValueError("compressed messages are not supported")
             size = int.from_bytes(buffer[at + 1 : at + 5], "big")
-            if size > MESSAGE_MAX_BYTES:
-                raise ValueError(f"a message of {size} bytes is larger than {MESSAGE_MAX_BYTES}")
+            if size > self._max_bytes:
+                raise TooLarge(f"received message larger than max ({size} vs. {self._max_bytes})")
             if len(buffer) - at - 5 < size:
+                self._needed = 5 + size
                 break
-            found.append(buffer[at + 5 : at + 5 + size])
+            found.append(bytes(buffer[at + 5 : at + 5 + size]))
             at += 5 + size
-        self._buffer = buffer[at:]
+        del buffer[:at]
         return found
 
     @property
@@ -119,8 +132,9 @@ ServerEvent = Called | Message | HalfClosed | Cancelled | Disconnected
 class GrpcServer:
     """The server's side of one connection."""
 
-    def __init__(self) -> None:
+    def __init__(self, message_max_bytes: int = MESSAGE_MAX_BYTES) -> None:
         self.http = http2.Http2Connection(client=False)
+        self._message_max_bytes = message_max_bytes
         self._calls: dict[int, _Assembler] = {}
         self._answered: set[int] = set()
         """Streams whose response headers are out."""
@@ -175,6 +189,11 @@ class GrpcServer:
             self.http.send_headers(stream, _RESPONSE)
         self.http.send_headers(stream, trailers, end=True)
 
+    def reset(self, stream: int, code: int) -> None:
+        """Ends a call at once, without what still waits for the client."""
+        self._forget(stream)
+        self.http.reset(stream, code)
+
     def _on_headers(self, stream: int, headers: http2.Headers, ended: bool, events: list[ServerEvent]) -> None:
         if stream in self._calls:  # trailers from a client mean nothing in gRPC
             if ended:
@@ -184,7 +203,7 @@ class GrpcServer:
         if method != "POST" or not http2.header(headers, "content-type").startswith("application/grpc"):
             self.http.send_headers(stream, http2.encode_headers([(":status", "415"), ("content-type", "text/plain")]), end=True)
             return
-        self._calls[stream] = _Assembler()
+        self._calls[stream] = _Assembler(self._message_max_bytes)
         events.append(Called(stream, path, headers))
         if ended:
             events.append(HalfClosed(stream))
@@ -197,7 +216,7 @@ class GrpcServer:
             for message in assembler.feed(chunk):
                 events.append(Message(stream, message))
         except ValueError as error:
-            self.finish(stream, UNIMPLEMENTED if "compressed" in str(error) else RESOURCE_EXHAUSTED, f"grpc: {error}")
+            self.finish(stream, RESOURCE_EXHAUSTED if isinstance(error, TooLarge) else UNIMPLEMENTED, f"grpc: {error}")
             events.append(Cancelled(stream))
             return
         if ended:
@@ -240,7 +259,7 @@ class GrpcClient:
                 ]
             )
         stream = self.http.open_stream(block + http2.encode_headers(metadata) if metadata else block)
-        self._calls[stream] = _Assembler()
+        self._calls[stream] = _Assembler(MESSAGE_MAX_BYTES)
         return stream
 
     def send(self, stream: int, message: bytes, *, end: bool = False) -> None:

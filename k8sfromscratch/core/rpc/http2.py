@@ -30,7 +30,9 @@ FRAME_MAX_BYTES = 2**20
 WINDOW_BYTES = 2**24
 """What we let the peer send ahead, a stream and in all: it is never the limit on a fast link, and bounds what we hold."""
 HEADER_BLOCK_MAX_BYTES = 2**16
-STREAMS_MAX = 2**20
+STREAMS_MAX = 2**16
+"""Streams open at once that we grant a client: each of our own watches is one; more are refused, and the client may try them again."""
+STREAM_NUMBER_MAX = 2**31 - 1
 MEMO_MAX = 1024
 
 Headers = tuple[tuple[str, str], ...]
@@ -79,11 +81,12 @@ Event = HeadersReceived | DataReceived | StreamReset | ConnectionClosed | Ponged
 
 @dataclass(slots=True)
 class _Stream:
-    """`pending` waits for the peer's window; `end_block` are trailers to send behind it."""
+    """`pending` waits for the peer's window, `waiting` bytes of it; `end_block` are trailers to send behind it."""
 
     send_window: int
     received: int = 0
-    pending: deque[bytes] = field(default_factory=deque)
+    pending: deque[memoryview] = field(default_factory=deque)
+    waiting: int = 0
     end_after: bool = False
     end_block: bytes | None = None
     closed_here: bool = False
@@ -143,7 +146,7 @@ class Http2Connection:
         self._blocked: dict[int, None] = {}
         """Streams with pending data, in the order they began to wait."""
         self.closed = False
-        self._out: list[bytes] = [PREFACE] if client else []
+        self._out: list[bytes | memoryview] = [PREFACE] if client else []
         self._out.append(frame(SETTINGS, 0, 0, struct.pack("!HLHLHL", 0x4, WINDOW_BYTES, 0x5, FRAME_MAX_BYTES, 0x3, STREAMS_MAX)))
         self._out.append(frame(WINDOW_UPDATE, 0, 0, struct.pack("!L", WINDOW_BYTES - 65535)))
 
@@ -162,8 +165,13 @@ class Http2Connection:
         stream = self._next_stream
         self._next_stream += 2
         self._streams[stream] = _Stream(self._initial_send_window)
-        self._out.append(frame(HEADERS, END_HEADERS | (END_STREAM if end else 0), stream, block))
+        self._send_block(stream, block, END_STREAM if end else 0)
         return stream
+
+    @property
+    def exhausted(self) -> bool:
+        """Client: no number is left for a new stream (RFC 9113 §5.1.1); a new connection is needed."""
+        return self._next_stream > STREAM_NUMBER_MAX
 
     def send_headers(self, stream: int, block: bytes, *, end: bool = False) -> None:
         """Headers or trailers; trailers wait behind data that waits for the window.  A stream that is gone takes nothing."""
@@ -173,7 +181,7 @@ class Http2Connection:
         if end and state.pending:
             state.end_block = block
             return
-        self._out.append(frame(HEADERS, END_HEADERS | (END_STREAM if end else 0), stream, block))
+        self._send_block(stream, block, END_STREAM if end else 0)
         if end:
             self._close_here(stream, state)
 
@@ -191,7 +199,8 @@ class Http2Connection:
                 self._close_here(stream, state)
             return
         if data:
-            state.pending.append(data)
+            state.pending.append(memoryview(data))
+            state.waiting += size
         state.end_after = end
         self._blocked[stream] = None
         self._drain(stream, state)
@@ -199,7 +208,7 @@ class Http2Connection:
     def pending_bytes(self, stream: int) -> int:
         """What waits for the peer's window: a producer slows down on it."""
         state = self._streams.get(stream)
-        return sum(len(part) for part in state.pending) if state else 0
+        return state.waiting if state else 0
 
     def reset(self, stream: int, code: int = CANCEL) -> None:
         if self._streams.pop(stream, None) is not None:
@@ -215,6 +224,16 @@ class Http2Connection:
     @property
     def open_streams(self) -> int:
         return len(self._streams)
+
+    def _send_block(self, stream: int, block: bytes, flags: int) -> None:
+        """A block that is longer than the peer's frames goes on in continuations."""
+        most = self._peer_frame_max
+        if len(block) <= most:
+            self._out.append(frame(HEADERS, END_HEADERS | flags, stream, block))
+            return
+        self._out.append(frame(HEADERS, flags, stream, block[:most]))
+        for at in range(most, len(block), most):
+            self._out.append(frame(CONTINUATION, END_HEADERS if at + most >= len(block) else 0, stream, block[at : at + most]))
 
     # In
 
@@ -287,6 +306,8 @@ class Http2Connection:
         if flags & PADDED:
             payload = _unpadded(payload)
         if flags & PRIORITY_FLAG:
+            if len(payload) < 5:
+                raise _Refused(FRAME_SIZE_ERROR, "headers without room for their priority")
             payload = payload[5:]
         if flags & END_HEADERS:
             self._headers_done(stream, flags, payload, events)
@@ -305,6 +326,9 @@ class Http2Connection:
                     return
                 raise _Refused(PROTOCOL_ERROR, f"a request on stream {stream}")
             self._last_peer_stream = stream
+            if len(self._streams) >= STREAMS_MAX:
+                self._out.append(frame(RST_STREAM, 0, stream, struct.pack("!L", REFUSED_STREAM)))
+                return
             state = self._streams[stream] = _Stream(self._initial_send_window)
         events.append(HeadersReceived(stream, headers, ended))
         if ended:
@@ -321,6 +345,8 @@ class Http2Connection:
                 started, first_flags, block = self._block
                 self._block = None
                 self._headers_done(started, first_flags, bytes(block), events)
+        elif kind in (SETTINGS, PING, GOAWAY) and stream:
+            raise _Refused(PROTOCOL_ERROR, "a frame of the connection on a stream")
         elif kind == SETTINGS:
             if not flags & ACK:
                 self._on_settings(payload)
@@ -400,10 +426,12 @@ class Http2Connection:
                 state.pending.popleft()
             else:
                 state.pending[0] = head[size:]
+            state.waiting -= size
             last = state.end_after and not state.pending
             state.send_window -= size
             self._send_window -= size
-            self._out.append(frame(DATA, END_STREAM if last else 0, stream, head[:size]))
+            self._out.append(_HEAD.pack(size >> 8, size & 0xFF, DATA, END_STREAM if last else 0, stream))
+            self._out.append(head[:size])
             if last:
                 self._close_here(stream, state)
         self._blocked.pop(stream, None)
@@ -411,7 +439,7 @@ class Http2Connection:
             self._out.append(frame(DATA, END_STREAM, stream))
             self._close_here(stream, state)
         elif state.end_block is not None and not state.closed_here:
-            self._out.append(frame(HEADERS, END_HEADERS | END_STREAM, stream, state.end_block))
+            self._send_block(stream, state.end_block, END_STREAM)
             self._close_here(stream, state)
 
     def _close_here(self, stream: int, state: _Stream) -> None:

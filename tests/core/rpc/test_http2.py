@@ -79,6 +79,39 @@ def test_data_waits_for_the_peers_window_and_trailers_wait_behind_it() -> None:
     assert [(kind, body) for kind, _, _, body in rest] == [(http2.DATA, b"abcdef"), (http2.HEADERS, b"")]
 
 
+def test_a_header_block_longer_than_the_peers_frames_goes_on_in_continuations() -> None:
+    connection = server()
+    connection.receive(frame(http2.HEADERS, http2.END_HEADERS | http2.END_STREAM, 1, REQUEST))
+    connection.take_output()
+    block = encode_headers([("grpc-message", "x" * 40_000)])
+    connection.send_headers(1, block, end=True)
+    sent = frames(connection.take_output())
+    assert [(kind, flags) for kind, flags, _, _ in sent] == [
+        (http2.HEADERS, http2.END_STREAM),
+        (http2.CONTINUATION, 0),
+        (http2.CONTINUATION, http2.END_HEADERS),
+    ]
+    assert b"".join(body for *_, body in sent) == block and max(len(body) for *_, body in sent) == 16384
+
+
+def test_streams_beyond_the_granted_number_are_refused_and_the_connection_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http2, "STREAMS_MAX", 2)
+    connection = server()
+    for stream in (1, 3, 5):
+        connection.receive(frame(http2.HEADERS, http2.END_HEADERS, stream, REQUEST))
+    assert frames(connection.take_output()) == [(http2.RST_STREAM, 0, 5, struct.pack("!L", http2.REFUSED_STREAM))]
+    connection.reset(1)
+    assert connection.receive(frame(http2.HEADERS, http2.END_HEADERS, 7, REQUEST))
+
+
+def test_a_client_knows_when_its_stream_numbers_are_used_up() -> None:
+    client = Http2Connection(client=True)
+    client._next_stream = http2.STREAM_NUMBER_MAX
+    assert not client.exhausted
+    client.open_stream(REQUEST)
+    assert client.exhausted
+
+
 def test_what_we_receive_is_given_back_to_the_window() -> None:
     connection = server()
     connection.receive(frame(http2.HEADERS, http2.END_HEADERS, 1, REQUEST))
@@ -106,6 +139,8 @@ def test_a_ping_is_answered() -> None:
         (frame(http2.PING, 0, 0, b"123"), http2.FRAME_SIZE_ERROR),
         (frame(http2.WINDOW_UPDATE, 0, 0, struct.pack("!L", 0)), http2.FLOW_CONTROL_ERROR),
         (frame(http2.PUSH_PROMISE, 0, 1, b""), http2.PROTOCOL_ERROR),
+        (frame(http2.SETTINGS, 0, 1), http2.PROTOCOL_ERROR),
+        (frame(http2.HEADERS, http2.END_HEADERS | http2.PRIORITY_FLAG, 1, b"\0"), http2.FRAME_SIZE_ERROR),
         (frame(http2.HEADERS, http2.END_HEADERS, 1, b"\xff\xff\xff\xff\xff"), http2.COMPRESSION_ERROR),
         (struct.pack("!HBBBL", 0xFFFF, 0xFF, 0, 0, 1), http2.FRAME_SIZE_ERROR),
     ],
@@ -174,6 +209,34 @@ def test_large_messages_cross_windows_and_frames() -> None:
     _, answers = exchange(client, serving)
     assert [e.data for e in answers if isinstance(e, grpc.Message)] == [big]
     assert answers[-1] == grpc.Finished(stream, grpc.OK, "")
+
+
+@given(st.lists(st.binary(max_size=40), min_size=1, max_size=5), st.lists(st.integers(1, 60), max_size=30))
+def test_messages_are_found_however_their_bytes_are_cut(messages: list[bytes], cuts: list[int]) -> None:
+    client, serving = grpc.GrpcClient("a", secure=False), grpc.GrpcServer()
+    stream = client.call("/s/M")
+    data, at = b"".join(grpc.framed(message) for message in messages), 0
+    for cut in [*cuts, len(data)]:
+        client.http.send_data(stream, data[at : at + cut], end=at < len(data) <= at + cut)
+        at += cut
+    events, _ = exchange(client, serving)
+    assert [event.data for event in events if isinstance(event, grpc.Message)] == messages
+    assert events[-1] == grpc.HalfClosed(stream)
+
+
+def test_a_server_takes_no_longer_messages_than_it_says() -> None:
+    for size, refused in ((100, False), (101, True)):
+        for pieces in (1, 2):
+            client, serving = grpc.GrpcClient("a", secure=False), grpc.GrpcServer(message_max_bytes=100)
+            stream = client.call("/s/M")
+            data = grpc.framed(b"x" * size)
+            for piece in range(pieces):
+                client.http.send_data(stream, data[piece * 50 : None if piece == pieces - 1 else 50])
+            events, answers = exchange(client, serving)
+            assert (grpc.Cancelled(stream) in events) is refused
+            assert [(e.code, e.text) for e in answers if isinstance(e, grpc.Finished)] == (
+                [(grpc.RESOURCE_EXHAUSTED, "grpc: received message larger than max (101 vs. 100)")] if refused else []
+            )
 
 
 def test_a_cancelled_call_is_told_and_takes_nothing_more() -> None:

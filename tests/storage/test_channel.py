@@ -1,0 +1,172 @@
+"""The gRPC client against servers that are silent, gone, or go away."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from k8sfromscratch.core.rpc import grpc
+from k8sfromscratch.core.rpc.http2 import STREAM_NUMBER_MAX
+from k8sfromscratch.storage import channel as channel_module
+from k8sfromscratch.storage.channel import Channel
+from k8sfromscratch.storage.interface import Unavailable
+
+METHOD = "/s/M"
+
+
+class EchoServer(asyncio.Protocol):
+    """Answers each message with itself; `silent`, it only reads."""
+
+    silent = False
+    pings = True
+    made: list["EchoServer"]
+
+    def __init__(self) -> None:
+        self.rpc = grpc.GrpcServer()
+        self.transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self.made.append(self)
+        self.flush()
+
+    def data_received(self, data: bytes) -> None:
+        for event in self.rpc.receive(data):
+            if isinstance(event, grpc.Message) and not self.silent:
+                self.rpc.reply(event.stream, event.data)
+        self.flush()
+
+    def flush(self) -> None:
+        output = self.rpc.http.take_output()
+        if self.transport is not None and self.pings:
+            self.transport.write(output)
+
+
+def run(scenario: Callable[[Channel, type[EchoServer]], Awaitable[None]]) -> None:
+    class Server(EchoServer):
+        made: list[EchoServer] = []
+
+    async def main() -> None:
+        server = await asyncio.get_running_loop().create_server(Server, "127.0.0.1", 0)
+        channel = Channel([f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"])
+        try:
+            async with asyncio.timeout(20):
+                await scenario(channel, Server)
+        finally:
+            await channel.close()
+            for connection in Server.made:
+                if connection.transport is not None:
+                    connection.transport.abort()
+            server.close()
+
+    asyncio.run(main())
+
+
+def test_calls_share_one_connection() -> None:
+    async def scenario(channel: Channel, server: type[EchoServer]) -> None:
+        answers = await asyncio.gather(*(channel.call(METHOD, b"%d" % number) for number in range(100)))
+        assert answers == [b"%d" % number for number in range(100)]
+        assert len(server.made) == 1
+
+    run(scenario)
+
+
+def test_a_connection_that_fell_silent_is_given_up_and_the_next_call_makes_a_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(channel_module, "PING_EVERY_S", 0.02)
+
+    async def scenario(channel: Channel, server: type[EchoServer]) -> None:
+        assert await channel.call(METHOD, b"1") == b"1"
+        server.silent, server.pings = True, False
+        watching = await channel.open(METHOD)
+        with pytest.raises(Unavailable, match="silent"):
+            await anext(aiter(watching))
+        server.silent, server.pings = False, True
+        assert await channel.call(METHOD, b"2") == b"2"
+        assert len(server.made) == 2
+
+    run(scenario)
+
+
+def test_a_quiet_watch_on_a_live_connection_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(channel_module, "PING_EVERY_S", 0.01)
+
+    async def scenario(channel: Channel, server: type[EchoServer]) -> None:
+        server.silent = True
+        watching = await channel.open(METHOD)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await anext(aiter(watching))
+        assert len(server.made) == 1
+
+    run(scenario)
+
+
+def test_a_server_that_goes_away_keeps_its_calls_and_gets_no_new_ones() -> None:
+    async def scenario(channel: Channel, server: type[EchoServer]) -> None:
+        await channel.call(METHOD, b"1")
+        server.silent = True
+        watching = await channel.open(METHOD)
+        watching.send(b"kept")
+        first = server.made[0]
+        while not first.rpc._calls:
+            await asyncio.sleep(0)
+        first.rpc.http.go_away()
+        first.flush()
+        server.silent = False
+        while len(server.made) == 1:
+            assert await channel.call(METHOD, b"2") == b"2"
+        (stream,) = first.rpc._calls
+        first.rpc.send(stream, b"late")
+        first.flush()
+        assert await anext(aiter(watching)) == b"late"
+
+    run(scenario)
+
+
+def test_a_connection_without_numbers_for_streams_is_replaced() -> None:
+    async def scenario(channel: Channel, server: type[EchoServer]) -> None:
+        await channel.call(METHOD, b"1")
+        assert channel._connection is not None
+        channel._connection.rpc.http._next_stream = STREAM_NUMBER_MAX
+        for number in range(3):
+            assert await channel.call(METHOD, b"%d" % number) == b"%d" % number
+        assert len(server.made) == 2
+
+    run(scenario)
+
+
+def test_it_connects_again_after_however_long_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(channel_module, "PAUSE_MAX_S", 0.001)
+
+    async def scenario(channel: Channel, server: type[EchoServer]) -> None:
+        channel._attempts = 100_000
+        assert await channel.call(METHOD, b"1") == b"1"
+
+    run(scenario)
+
+
+def test_closing_while_it_connects_is_unavailable_to_who_waits() -> None:
+    async def scenario(channel: Channel, server: type[EchoServer]) -> None:
+        channel._attempts = 5  # it pauses first
+        waiting = [asyncio.create_task(channel.call(METHOD, b"1")) for _ in range(2)]
+        await asyncio.sleep(0)
+        waiting[1].cancel()
+        await asyncio.sleep(0)
+        await channel.close()
+        with pytest.raises(Unavailable, match="closed"):
+            await waiting[0]
+        with pytest.raises(asyncio.CancelledError):
+            await waiting[1]
+
+    run(scenario)
+
+
+def test_nobody_there_is_unavailable_and_says_where() -> None:
+    async def main() -> None:
+        channel = Channel(["http://127.0.0.1:1"])
+        with pytest.raises(Unavailable, match=r"127\.0\.0\.1:1"):
+            await channel.call(METHOD, b"")
+        await channel.close()
+
+    asyncio.run(main())
