@@ -4,6 +4,7 @@ There is no controller and no node here: what is tested is the API and what kube
 """
 
 import base64
+import contextlib
 import json
 import os
 import shutil
@@ -104,7 +105,8 @@ class Cluster:
                 with urllib.request.urlopen(f"https://127.0.0.1:{self.port}/readyz", context=context, timeout=5):
                     return
             except (urllib.error.URLError, OSError):
-                time.sleep(0.05)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(0.05)  # the last one started: that it ends is what else can happen
         raise AssertionError(f"not ready: {(self.folder / 'apiserver.log').read_text()}")
 
     def stop(self) -> None:
