@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from k8sfromscratch.lab.record import CACHE_DIR
@@ -74,13 +75,22 @@ def ensure(debian: str) -> Path:
     image = path(debian)
     if image.exists():
         return image
-    image.parent.mkdir(parents=True, exist_ok=True)
     building = image.with_suffix(".building")
-    files = image.with_suffix(".files")
-    for leftover in (building, files):
+    make_root(debian, building, PACKAGES, FILES, SETUP)
+    building.rename(image)
+    for other in image.parent.iterdir():
+        if other != image:
+            shutil.rmtree(other)
+    return image
+
+
+def make_root(debian: str, root: Path, packages: Sequence[str], files: Mapping[str, str], setup: str) -> None:
+    """A Debian root file system with these packages and files, and `setup` (a shell script that is given the root) run at the end."""
+    source = root.with_suffix(".files")
+    for leftover in (root, source):
         shutil.rmtree(leftover, ignore_errors=True)
-    for name, text in FILES.items():
-        file = files / name.lstrip("/")
+    for name, text in files.items():
+        file = source / name.lstrip("/")
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
     run(
@@ -89,19 +99,14 @@ def ensure(debian: str) -> Path:
             "--quiet",
             "--variant=minbase",
             "--mode=root",
-            f"--include={','.join(PACKAGES)}",
+            f"--include={','.join(packages)}",
             '--aptopt=APT::Install-Recommends "false"',
-            f"--customize-hook=copy-in {' '.join(str(entry) for entry in sorted(files.iterdir()))} /",
-            f"--customize-hook={SETUP}",
+            f"--customize-hook=copy-in {' '.join(str(entry) for entry in sorted(source.iterdir()))} /",
+            f"--customize-hook={setup}",
             debian,
-            building,
+            root,
         ],
         timeout_s=600,
         env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
     )
-    shutil.rmtree(files)
-    building.rename(image)
-    for other in image.parent.iterdir():
-        if other != image:
-            shutil.rmtree(other)
-    return image
+    shutil.rmtree(source)
