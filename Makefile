@@ -6,10 +6,11 @@ BIN := $(VENV)/bin
 LAB_PACKAGES := systemd-container mmdebstrap iproute2 nftables openssh-client
 # What tests compare with or drive: upstream's etcd, containerd, packet captures.
 TEST_PACKAGES := $(LAB_PACKAGES) etcd-server etcd-client containerd runc containernetworking-plugins iptables conntrack tcpdump
+VM_PACKAGES := mmdebstrap e2fsprogs openssh-client qemu-system-x86 qemu-utils libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients dnsmasq-base vagrant vagrant-libvirt
 IS_ROOT := $(shell [ "$$(id -u)" = 0 ] && echo yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lab lab-down test unit lab-test check fix nightly bench
+.PHONY: help venv lab lab-down test unit lab-test check fix box nightly bench
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 12
@@ -58,7 +59,12 @@ fix: venv ## what check finds, repaired where a program can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+box: venv ## a box for Vagrant, built here, for where none can be downloaded
+	@tools/system-packages $(VM_PACKAGES)
+	@$(BIN)/python -m k8sfromscratch.lab.box
+
 nightly: venv ## real virtual machines
+	@tools/system-packages $(VM_PACKAGES)
 	$(BIN)/python -m pytest tests/vm
 
 bench: venv ## the benchmarks, each beside its peer where one is installed
