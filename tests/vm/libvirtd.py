@@ -1,0 +1,60 @@
+"""libvirt's daemon, started for the tests where none runs, and ended with them."""
+
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+START_TIMEOUT_S = 60
+URI = "qemu:///system"
+
+
+def virsh(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(["virsh", "--connect", URI, *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
+    if check and done.returncode != 0:
+        pytest.fail(f"virsh {' '.join(words)} ended with {done.returncode}: {done.stderr}", pytrace=False)
+    return done
+
+
+def things() -> dict[str, set[str]]:
+    """Everything that libvirt knows, by kind: what a test must leave as it found it."""
+    pools = set(virsh("pool-list", "--all", "--name").stdout.split())
+    active = virsh("pool-list", "--name").stdout.split()
+    return {
+        "domains": set(virsh("list", "--all", "--name").stdout.split()),
+        "networks": set(virsh("net-list", "--all", "--name").stdout.split()),
+        "pools": pools,
+        "volumes": {f"{pool}/{line.split()[0]}" for pool in active for line in virsh("vol-list", pool).stdout.splitlines()[2:] if line.strip()},
+    }
+
+
+@contextmanager
+def running(directory: Path) -> Iterator[None]:
+    """`virtlogd` and `libvirtd`, unless libvirt answers already."""
+    if virsh("version", check=False).returncode == 0:
+        yield
+        return
+    with ExitStack() as stack:
+        for daemon in ("virtlogd", "libvirtd"):
+            stack.enter_context(_daemon(daemon, directory))
+        answered = threading.Event()
+        for _ in range(START_TIMEOUT_S * 2):
+            if virsh("version", check=False).returncode == 0:
+                break
+            answered.wait(0.5)
+        else:
+            pytest.fail(f"libvirtd does not answer:\n{(directory / 'libvirtd.log').read_text()[-2000:]}", pytrace=False)
+        yield
+
+
+@contextmanager
+def _daemon(name: str, directory: Path) -> Iterator[None]:
+    with (directory / f"{name}.log").open("w") as log, subprocess.Popen([name], stdin=subprocess.DEVNULL, stdout=log, stderr=log) as process:
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.wait(30)

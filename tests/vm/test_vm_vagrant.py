@@ -1,0 +1,95 @@
+"""`vagrant up` with a box built here: a machine that pyinfra reaches through the inventory, and that leaves nothing behind."""
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from k8sfromscratch.lab.box import Box
+from k8sfromscratch.lab.spec import ROOT
+from tests.vm import libvirtd
+from tests.vm.libvirtd import virsh
+
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(1200)]
+
+PREFIX = "kfsvm"
+"""Of everything that these tests make: beside a lab of the same host, and with ranges of their own."""
+
+
+@pytest.fixture(scope="module")
+def environment(built_box: Box, needs: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Vagrant with a home and a state of its own, which has the box; libvirt as it was before, afterwards."""
+    needs("vagrant", "libvirtd", "virsh", root=True)
+    directory = tmp_path_factory.mktemp("vagrant")
+    # libvirt's QEMU, a user of its own, reads the box's kernel: pytest's directories are for root alone.
+    for parent in (directory, directory.parent, directory.parent.parent):
+        parent.chmod(0o755)
+    with libvirtd.running(directory):
+        before = libvirtd.things()
+        given = {
+            **os.environ,
+            "VAGRANT_HOME": str(directory / "home"),
+            "VAGRANT_DOTFILE_PATH": str(directory / "state"),
+            "VAGRANT_CHECKPOINT_DISABLE": "1",
+            "LAB_BOX": built_box.name,
+            "LAB_DRIVER": "qemu",
+            "LAB_NAME": PREFIX,
+            "LAB_WORKERS": "0",
+            "LAB_MEMORY_MB": "1024",
+            "LAB_MACHINE_CIDR": "10.88.77.0/24",
+            "LAB_MANAGEMENT_CIDR": "10.88.78.0/24",
+        }
+        vagrant(given, "box", "add", "--name", built_box.name, "--provider", "libvirt", str(built_box.vagrant_box))
+        try:
+            yield given
+        finally:
+            vagrant(given, "destroy", "-f", check=False)
+            _remove_what_is_new(before)
+        assert libvirtd.things() == before
+
+
+def _remove_what_is_new(before: dict[str, set[str]]) -> None:
+    """The box's disk in libvirt's pool, which Vagrant keeps for the next machine, and the pool, if there was none."""
+    now = libvirtd.things()
+    for volume in now["volumes"] - before["volumes"]:
+        pool, _, name = volume.partition("/")
+        virsh("vol-delete", "--pool", pool, name)
+    for pool in now["pools"] - before["pools"]:
+        virsh("pool-destroy", pool)
+        virsh("pool-undefine", pool)
+
+
+def vagrant(environment: dict[str, str], *words: str, check: bool = True) -> str:
+    done = subprocess.run(["vagrant", *words], cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=900, check=False)
+    if check and done.returncode != 0:
+        pytest.fail(f"vagrant {' '.join(words)} ended with {done.returncode}:\n{done.stderr}{done.stdout}", pytrace=False)
+    return done.stdout
+
+
+def test_up_reach_destroy(environment: dict[str, str], pyinfra: Callable[..., str], built_box: Box, tmp_path: Path) -> None:
+    before = libvirtd.things()
+    vagrant(environment, "up", "--provider=libvirt")
+    assert libvirtd.things()["domains"] - before["domains"] == {f"{PREFIX}-master-1"}
+
+    hostname = pyinfra("inventories/vagrant.py", "fact", "server.Hostname", environment=environment)
+    assert '"master-1"' in hostname
+    addresses = pyinfra("inventories/vagrant.py", "exec", "--", "ip -4 -brief address", environment=environment)
+    assert "10.88.77.11/24" in addresses
+    # Through sudo, as the roles go.
+    assert "uid=0(root)" in pyinfra("inventories/vagrant.py", "exec", "--", "id", environment=environment)
+
+    vagrant(environment, "destroy", "-f")
+    left = libvirtd.things()
+    assert {kind: left[kind] - before[kind] for kind in ("domains", "networks")} == {"domains": set(), "networks": set()}
+    # The disk of the machine is gone; the box's, which others start from, is Vagrant's to keep.
+    assert {volume for volume in left["volumes"] - before["volumes"] if built_box.name not in volume} == set()
+
+
+def test_a_wrong_driver_is_refused(environment: dict[str, str]) -> None:
+    done = subprocess.run(
+        ["vagrant", "status"], cwd=ROOT, env={**environment, "LAB_DRIVER": "xen"}, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode != 0
+    assert 'LAB_DRIVER: "xen" is neither kvm nor qemu' in done.stderr + done.stdout
