@@ -7,6 +7,8 @@ LAB_PACKAGES := systemd-container mmdebstrap iproute2 nftables openssh-client
 # What tests compare with or drive: upstream's etcd, containerd, packet captures.
 TEST_PACKAGES := $(LAB_PACKAGES) etcd-server etcd-client containerd runc containernetworking-plugins iptables conntrack tcpdump
 VM_PACKAGES := mmdebstrap e2fsprogs openssh-client qemu-system-x86 qemu-utils libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients dnsmasq-base vagrant vagrant-libvirt
+# Where a kubectl is unpacked if there is none.
+export PATH := $(PATH):$(CURDIR)/.cache/bin
 IS_ROOT := $(shell [ "$$(id -u)" = 0 ] && echo yes)
 
 .DEFAULT_GOAL := help
@@ -38,6 +40,7 @@ unit: venv
 ifeq ($(IS_ROOT),yes)
 	@tools/system-packages $(TEST_PACKAGES)
 endif
+	@$(BIN)/python -m k8sfromscratch.lab kubectl >/dev/null
 	$(BIN)/python -m pytest tests --ignore=tests/lab --ignore=tests/vm
 
 lab-test: venv

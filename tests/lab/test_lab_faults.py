@@ -75,7 +75,10 @@ def powered_off(lab: Lab, deployed: Namespace) -> Iterator[str]:
 
 
 def test_pods_of_a_worker_without_power_are_replaced_elsewhere(lab: Lab, deployed: Namespace, powered_off: str) -> None:
+    lost = [pod["metadata"]["name"] for pod in deployed.pods("app=web") if pod["spec"]["nodeName"] == powered_off]
     lab.kubectl("wait", f"node/{powered_off}", "--for=condition=Ready=Unknown", "--timeout=90s", timeout_s=100)
+    for name in lost:
+        deployed.kubectl("wait", f"pod/{name}", "--for=jsonpath={.metadata.deletionTimestamp}", "--timeout=60s", timeout_s=70)
     deployed.kubectl("wait", "deployment/web", "--for=jsonpath={.status.readyReplicas}=4", "--timeout=90s", timeout_s=100)
     assert powered_off not in {pod["spec"]["nodeName"] for pod in deployed.pods("app=web")}
 
