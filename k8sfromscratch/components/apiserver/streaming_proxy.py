@@ -7,6 +7,7 @@
 Connections that want to be upgraded are refused: exec, attach and port-forward are the ways for those.
 """
 
+import ipaddress
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -50,6 +51,8 @@ class Proxy:
             return endpoint
         scheme, name, port = split_name(name)
         host, number = self._pod(name, namespace, port) if resource == PODS else self._service(name, namespace, port)
+        if not proxyable(host):
+            raise BadRequest("address not allowed")
         # As upstream: what runs in pods has certificates of its own making, so that none is checked.
         return Endpoint(host, number, client_context(insecure=True) if scheme == "https" else None)
 
@@ -59,7 +62,7 @@ class Proxy:
             raise not_found(PODS.plural, name)
         address = (pod.get("status") or {}).get("podIP")
         if not address:
-            raise BadRequest(f"address not allowed: pod {name} has no address yet")
+            raise BadRequest(f"pod {name} has no address yet")
         ports = [p for container in pod["spec"].get("containers") or () for p in container.get("ports") or ()]
         if port.isdigit():
             return address, int(port)
@@ -82,6 +85,12 @@ class Proxy:
         if not choices:
             raise ServiceUnavailable(f'no endpoints available for service "{name}"')
         return self._rng.choice(choices)
+
+
+def proxyable(host: str) -> bool:
+    """Not what only this machine can reach: whoever writes a pod's status could else have us speak to our own loopback or a cloud's metadata."""
+    address = ipaddress.ip_address(host)
+    return not (address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified)
 
 
 def split_name(name: str) -> tuple[str, str, str]:

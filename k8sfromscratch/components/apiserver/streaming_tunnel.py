@@ -1,6 +1,6 @@
 """Upgraded connections between a client and a kubelet, in three ways, chosen by what the client speaks:
 
-    SPDY client            its request head with the kubelet's path, then bytes both ways; the kubelet's answer is the client's
+    SPDY client            its request with the kubelet's path, then bytes both ways
     WebSocket, exec/attach messages are translated to SPDY streams (`core.streams.remotecommand`)
     WebSocket, port-forward its messages carry the bytes of an SPDY connection, which are unwrapped (KEP-4006)
 
@@ -31,7 +31,7 @@ READY_TIMEOUT_S = 30.0
 """For the kubelet's answer, and for its streams: what runtimes themselves wait for streams."""
 
 GOODBYE_TIMEOUT_S = 5.0
-"""For a client's answer to our closing a WebSocket."""
+"""For a client to read what is left and to close."""
 
 _PROTOCOL_HEADER = "x-stream-protocol-version"
 
@@ -39,37 +39,47 @@ Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 def tunnel(request: Request, endpoint: Endpoint, target: str) -> Upgrade:
-    """What the client says goes to the kubelet as it is."""
+    """What the client says goes to the kubelet as it is, once the kubelet has switched protocols, and not a byte before: as long as it speaks
+    HTTP, the client would be sending it requests of its own under our certificate (CVE-2018-1002105)."""
     headers = passed_on(request.headers) | {"connection": "Upgrade", "upgrade": request.headers.get("upgrade", "")}
 
-    async def run(client: Connection) -> None:
-        async with _answering(client), _connected(endpoint) as (reader, writer):
-            writer.write(_head(request.method, target, endpoint, headers) + client.initial)
-            await _either(_pump(client.reader, writer), _pump(reader, client.writer))
+    async def talk(client: Connection, kubelet: Stream) -> None:
+        reader, writer = kubelet
+        client.writer.write(await _upgraded(kubelet, _head(request.method, target, endpoint, headers)))
+        writer.write(client.initial)
+        await _either(_pump(client.reader, writer), _pump(reader, client.writer))
 
-    return Upgrade(run)
+    return _upgrade(endpoint, talk)
 
 
 def command(request: Request, endpoint: Endpoint, target: str, wanted: Wanted, protocol: str) -> Upgrade:
     """A WebSocket client of exec or attach, in the subprotocol that was agreed on."""
 
-    async def run(client: Connection) -> None:
-        async with _answering(client), _connected(endpoint) as kubelet:
-            await _upgraded(kubelet, _head("POST", target, endpoint, _spdy_headers(SPDY_PROTOCOL)))
-            client.writer.write(accept_head(request.headers.get("sec-websocket-key", ""), protocol))
-            await _translate(Translator(wanted, protocol), client, kubelet)
+    async def talk(client: Connection, kubelet: Stream) -> None:
+        await _upgraded(kubelet, _head("POST", target, endpoint, _spdy_headers(SPDY_PROTOCOL)))
+        client.writer.write(accept_head(request.headers.get("sec-websocket-key", ""), protocol))
+        await _translate(Translator(wanted, protocol), client, kubelet)
 
-    return Upgrade(run)
+    return _upgrade(endpoint, talk)
 
 
 def port_forward(request: Request, endpoint: Endpoint, target: str) -> Upgrade:
     """A WebSocket client of port-forward whose messages are SPDY."""
 
+    async def talk(client: Connection, kubelet: Stream) -> None:
+        await _upgraded(kubelet, _head("POST", target, endpoint, _spdy_headers(PORT_FORWARD_PROTOCOL)))
+        client.writer.write(accept_head(request.headers.get("sec-websocket-key", ""), PORT_FORWARD_TUNNEL))
+        await _unwrap(WebSocketServer(), client, kubelet)
+
+    return _upgrade(endpoint, talk)
+
+
+def _upgrade(endpoint: Endpoint, talk: Callable[[Connection, Stream], Awaitable[None]]) -> Upgrade:
     async def run(client: Connection) -> None:
-        async with _answering(client), _connected(endpoint) as kubelet:
-            await _upgraded(kubelet, _head("POST", target, endpoint, _spdy_headers(PORT_FORWARD_PROTOCOL)))
-            client.writer.write(accept_head(request.headers.get("sec-websocket-key", ""), PORT_FORWARD_TUNNEL))
-            await _unwrap(WebSocketServer(), client, kubelet)
+        async with _answering(client):
+            async with _connected(endpoint) as kubelet:
+                await talk(client, kubelet)
+            await _goodbye(client)
 
     return Upgrade(run)
 
@@ -77,13 +87,13 @@ def port_forward(request: Request, endpoint: Endpoint, target: str) -> Upgrade:
 async def _translate(translator: Translator, client: Connection, kubelet: Stream) -> None:
     reader, writer = kubelet
 
-    async def flush() -> None:
-        if data := translator.to_kubelet():
-            writer.write(data)
-        if data := translator.to_client():
-            client.writer.write(data)
-        await writer.drain()
-        await client.writer.drain()
+    def write() -> tuple[bool, bool]:
+        """Whether there was something for the kubelet, for the client.  Each direction waits only for its own sink: a command that does not read its
+        input holds up the client's writing, and must not hold up its own output."""
+        kubelet_data, client_data = translator.to_kubelet(), translator.to_client()
+        writer.write(kubelet_data)
+        client.writer.write(client_data)
+        return bool(kubelet_data), bool(client_data)
 
     async def from_kubelet(until: Callable[[], bool]) -> None:
         while not until():
@@ -94,23 +104,29 @@ async def _translate(translator: Translator, client: Connection, kubelet: Stream
                 translator.from_kubelet(data)
             except SpdyError as error:
                 translator.kubelet_gone(orjson.dumps(InternalError(f"error in the stream from the kubelet: {error}").status()))
-            await flush()
+            write()
+            await client.writer.drain()
 
     async def from_client() -> None:
-        if client.initial:
-            translator.from_client(client.initial)
-            await flush()
-        while not translator.done and (data := await client.reader.read(CHUNK_BYTES)):
+        data = client.initial or await client.reader.read(CHUNK_BYTES)
+        while data:
             translator.from_client(data)
-            await flush()
+            for_kubelet, for_client = write()
+            if for_kubelet:
+                await writer.drain()
+            if for_client:  # answers to pings
+                await client.writer.drain()
+            if translator.done:
+                return
+            data = await client.reader.read(CHUNK_BYTES)
 
-    await flush()
+    write()
     try:
         async with asyncio.timeout(READY_TIMEOUT_S):
             await from_kubelet(lambda: translator.ready or translator.done)
     except TimeoutError:
         translator.kubelet_gone(orjson.dumps(InternalError("the kubelet did not take the command's streams in time").status()))
-        await flush()
+        write()
         return
     await _either(from_client(), from_kubelet(lambda: translator.done))
 
@@ -146,8 +162,8 @@ async def _unwrap(websocket: WebSocketServer, client: Connection, kubelet: Strea
 
 
 async def _goodbye(client: Connection) -> None:
-    """Waits till the client has closed, having read all: a connection that is closed with something unread in it is reset, and the client would
-    lose what it has not read yet (RFC 6455 §7.1.1)."""
+    """Waits till the client has closed, having read all: a connection that we close with something unread in it is reset, and the client would
+    lose what it has not read yet (for WebSockets, RFC 6455 §7.1.1)."""
     with contextlib.suppress(TimeoutError, ConnectionError):
         async with asyncio.timeout(GOODBYE_TIMEOUT_S):
             while await client.reader.read(CHUNK_BYTES):
@@ -199,23 +215,23 @@ async def _answering(client: Connection) -> AsyncIterator[None]:
         await client.writer.drain()
 
 
-async def _upgraded(kubelet: Stream, head: bytes) -> None:
-    """Raises ApiError with the kubelet's words where it does not switch protocols."""
+async def _upgraded(kubelet: Stream, head: bytes) -> bytes:
+    """The kubelet's 101, as it came.  Raises ApiError with its words where it does not switch protocols."""
     reader, writer = kubelet
     writer.write(head)
     try:
         async with asyncio.timeout(READY_TIMEOUT_S):
-            answer = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-            status_line, *lines = answer.split("\r\n")
+            answer = await reader.readuntil(b"\r\n\r\n")
+            status_line, *lines = answer.decode("latin-1").split("\r\n")
             status = int(status_line.split(" ", 2)[1])
             if status == 101:
-                return
+                return answer
             headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-            length = min(int(headers.get("content-length") or ERROR_BYTES_MAX), ERROR_BYTES_MAX)
-            text = (await reader.read(length)).decode(errors="replace").strip()
+            length = min(int(headers.get("content-length") or 0), ERROR_BYTES_MAX)
+            text = (await reader.readexactly(length)).decode(errors="replace").strip()
     except (OSError, EOFError, TimeoutError, ValueError, IndexError, asyncio.LimitOverrunError) as error:
         raise InternalError(f"unable to upgrade connection: the kubelet gave no proper answer: {error}") from error
-    raise InternalError(f"unable to upgrade connection: {text or status_line}", code=status)
+    raise InternalError(f"unable to upgrade connection: {text or status_line}", code=status if status >= 400 else None)
 
 
 def _spdy_headers(protocol: str) -> Mapping[str, str]:

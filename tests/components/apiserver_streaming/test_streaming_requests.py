@@ -12,8 +12,10 @@ import pytest
 
 from k8sfromscratch.api.registry import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, ENDPOINT_SLICES, NODES, PODS, SERVICE_ACCOUNTS, SERVICES
 from k8sfromscratch.client import Client, DirectTransport
+from k8sfromscratch.components.apiserver import streaming_proxy
 from k8sfromscratch.components.apiserver.app import embedded
 from k8sfromscratch.components.apiserver.streaming_kubelet import Kubelets
+from k8sfromscratch.components.apiserver.streaming_proxy import proxyable
 from k8sfromscratch.core.authz.types import LOOPBACK, UserInfo
 from k8sfromscratch.process import pki
 from k8sfromscratch.process.clock import Env
@@ -267,7 +269,46 @@ def test_node_proxy() -> None:
     told(story)
 
 
-def test_pod_and_service_proxy() -> None:
+@pytest.mark.parametrize(
+    ("host", "allowed"), [("10.1.2.3", True), ("fd00::1", True), ("127.0.0.1", False), ("::1", False), ("169.254.169.254", False), ("0.0.0.0", False)]
+)
+def test_where_the_proxy_does_not_go(host: str, allowed: bool) -> None:
+    assert proxyable(host) is allowed
+
+
+def test_a_pod_cannot_have_us_speak_to_ourselves() -> None:
+    async def story(w: World) -> None:
+        await w.pod(podIP="127.0.0.1", podIPs=[{"ip": "127.0.0.1"}])
+        status, body = await w.send("GET", f"/api/v1/namespaces/default/pods/web:{w.api_port}/proxy/")
+        assert (status, body["message"]) == (400, "address not allowed")
+
+    told(story)
+
+
+def test_a_refused_upgrade_is_no_way_to_the_kubelet() -> None:
+    """CVE-2018-1002105: behind a refusal, requests of the client's own would be carried under the apiserver's certificate."""
+
+    async def story(w: World) -> None:
+        await w.pod()
+        w.kubelet.answer = Response(400, b"no\n", "text/plain")
+        reader, writer = await asyncio.open_connection("127.0.0.1", w.api_port)
+        writer.write(
+            f"POST {POD}/exec?command=ls&stdout=true HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer root\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n"
+            "X-Stream-Protocol-Version: v4.channel.k8s.io\r\n\r\nGET /runningpods/ HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        )
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
+        writer.write(b"GET /runningpods/ HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert orjson.loads(await reader.read())["message"] == "unable to upgrade connection: no"
+        writer.close()
+        await writer.wait_closed()
+        assert [request.path for request in w.kubelet.seen] == ["/exec/default/web/app"]
+
+    told(story)
+
+
+def test_pod_and_service_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming_proxy, "proxyable", lambda host: True)
+
     async def story(w: World) -> None:
         backend = Backend()
         listening = await serve(backend.handle, host="127.0.0.1", port=0)
