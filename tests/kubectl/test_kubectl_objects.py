@@ -230,3 +230,23 @@ def test_a_killed_apiserver_comes_back_with_everything(cluster, kubectl):
     cluster.start_apiserver()
     cluster.wait_ready()
     assert kubectl.json("get", "configmap", "kept")["data"] == {"a": "b"}
+
+
+def test_server_side_apply(kubectl):
+    assert "serverside-applied" in kubectl("apply", "--server-side", "-f", "-", text=DEPLOYMENT)
+    kubectl("scale", "deployment", "web", "--replicas=7")
+    refused = kubectl.fails("apply", "--server-side", "-f", "-", text=DEPLOYMENT)
+    assert "Apply failed with 1 conflict" in refused and ".spec.replicas" in refused
+    kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", text=DEPLOYMENT)
+    live = json.loads(kubectl("get", "deployment", "web", "-o", "json", "--show-managed-fields"))
+    assert live["spec"]["replicas"] == 2
+    assert [(entry["manager"], entry["operation"]) for entry in live["metadata"]["managedFields"]] == [("kubectl", "Apply")]
+    assert "managedFields" not in kubectl.json("get", "deployment", "web")["metadata"]
+
+
+def test_a_client_side_applied_object_becomes_a_server_side_applied_one(kubectl):
+    kubectl("apply", "-f", "-", text=DEPLOYMENT)
+    kubectl("apply", "--server-side", "-f", "-", text=DEPLOYMENT.replace("      - name: log\n        image: fluent\n", ""))
+    live = json.loads(kubectl("get", "deployment", "web", "-o", "json", "--show-managed-fields"))
+    assert [container["name"] for container in live["spec"]["template"]["spec"]["containers"]] == ["web"]
+    assert ("kubectl", "Apply") in [(entry["manager"], entry["operation"]) for entry in live["metadata"]["managedFields"]]

@@ -31,6 +31,20 @@ class Intake:
         call.warnings += [warning for warning in warnings if warning not in call.warnings]
         return self._completed(call, obj)
 
+    def applied(self, call: Call, value: Any) -> Object:
+        """What server-side apply sends: only what its manager wants, hence without defaults."""
+        obj, warnings = schema.check(call.served.resource, value, field_validation=call.field_validation)
+        call.warnings += [warning for warning in warnings if warning not in call.warnings]
+        if call.info.subresource == "status":
+            obj = {key: obj[key] for key in ("apiVersion", "kind", "metadata", "status") if key in obj}
+        elif "status" in call.served.resource.subresources:
+            obj.pop("status", None)
+        obj = self._in_place(call, obj)
+        name = obj["metadata"].setdefault("name", call.info.name)
+        if name != call.info.name:
+            raise errors.BadRequest(f"the name of the object ({name}) does not match the name on the URL ({call.info.name})")
+        return obj
+
     def stored(self, call: Call, obj: Object) -> Object:
         """A typed object as it is stored, but for what the server itself writes."""
         return to_stored(call.served, obj)
@@ -53,12 +67,18 @@ class Intake:
             raise errors.invalid(call.served.resource.kind, obj["metadata"].get("name") or "", call.served.resource.group, causes)
 
     def _completed(self, call: Call, obj: Object) -> Object:
-        """With upstream's defaults, in the namespace of its path."""
+        """With upstream's defaults, in its place."""
         metadata = obj.setdefault("metadata", {})
         for key in _NOTHING_WHEN_EMPTY:
             if key in metadata and not metadata[key]:
                 del metadata[key]
         set_defaults(call.served.resource, obj)
+        return self._in_place(call, obj)
+
+    @staticmethod
+    def _in_place(call: Call, obj: Object) -> Object:
+        """In the namespace of its path."""
+        metadata = obj.setdefault("metadata", {})
         if not call.served.resource.namespaced:
             metadata.pop("namespace", None)
             return obj

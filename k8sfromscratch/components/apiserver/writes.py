@@ -8,18 +8,20 @@ An update or patch runs all of it anew for each try, since each step may depend 
 from collections.abc import Awaitable, Callable
 
 from k8sfromscratch.api import errors
-from k8sfromscratch.components.apiserver import deletion, strategies
+from k8sfromscratch.components.apiserver import deletion, negotiation, strategies
 from k8sfromscratch.components.apiserver.allocation import Allocations
 from k8sfromscratch.components.apiserver.call import Call
 from k8sfromscratch.components.apiserver.entries import Entry, Object
 from k8sfromscratch.components.apiserver.feed import Feed
 from k8sfromscratch.components.apiserver.intake import Intake
 from k8sfromscratch.components.apiserver.names import generated
-from k8sfromscratch.components.apiserver.patches import patcher
+from k8sfromscratch.components.apiserver.ownership import Owners, check_applied, check_options
+from k8sfromscratch.components.apiserver.patches import APPLY_PATCH, patcher
 from k8sfromscratch.components.apiserver.reads import Reads
 from k8sfromscratch.components.apiserver.store import Delete, Outcome, Store, Write
 from k8sfromscratch.core.admission.chain import Chain
 from k8sfromscratch.core.admission.types import AdmissionRequest, View
+from k8sfromscratch.core.patch.managed_fields import Ownership
 from k8sfromscratch.core.patch.values import copied_object
 from k8sfromscratch.process.clock import Env, rfc3339
 from k8sfromscratch.process.http import Response
@@ -28,6 +30,9 @@ _GENERATE_ATTEMPTS = 8
 
 Mutate = Callable[[Object], Awaitable[Object]]
 """From a copy of the present object (in the path's version) to the typed one that the client wants."""
+
+
+OwnersAfter = Callable[[], list[Ownership]]
 
 
 class Writes:
@@ -39,6 +44,7 @@ class Writes:
         self._view = view
         self._allocations = allocations
         self._reads = reads
+        self._owners = Owners(env.clock)
         self._env = env
 
     # -- create
@@ -79,6 +85,7 @@ class Writes:
         metadata["uid"] = self._env.uid()
         metadata["creationTimestamp"] = rfc3339(self._env.clock.now())
         strategies.prepare_for_create(served.stored, obj)
+        self._owners.created(call, obj)
         self._intake.validate_new(call, obj)
         await self._admit(self._chain.validate, request)
         return await self._store.create(
@@ -107,6 +114,10 @@ class Writes:
         return await self.change(call, replace)
 
     async def patch(self, call: Call) -> Response:
+        kind = negotiation.media_type(call.request)
+        check_options(call, applying=kind == APPLY_PATCH)
+        if kind == APPLY_PATCH:
+            return await self._apply(call)
         patch = patcher(call)
 
         async def patched(old: Object) -> Object:
@@ -114,12 +125,33 @@ class Writes:
 
         return await self.change(call, patched)
 
-    async def change(self, call: Call, mutate: Mutate, *, create_missing: Callable[[], Object] | None = None) -> Response:
+    async def _apply(self, call: Call) -> Response:
+        """Server-side apply: creates what is not there."""
+        applied = self._intake.stored(call, self._intake.applied(call, negotiation.from_yaml(call.request.body)))
+        check_applied(applied)
+        owners: list[Ownership] = []
+
+        def fresh() -> Object:
+            obj = self._intake.typed(call, copied_object(applied))
+            self._owners.write(obj, self._owners.applied_anew(call, applied))
+            return obj
+
+        async def merged(old: Object) -> Object:
+            nonlocal owners
+            result, owners = self._owners.applied(call, old, applied)
+            return self._intake.typed(call, result)
+
+        return await self.change(call, merged, create_missing=None if call.info.subresource else fresh, owners=lambda: owners)
+
+    async def change(self, call: Call, mutate: Mutate, *, create_missing: Callable[[], Object] | None = None, owners: OwnersAfter | None = None) -> Response:
         """Applies `mutate` (of an update or any patch).  `create_missing` builds the object where there is none (apply)."""
-        outcome = await self.change_object(call, mutate, create_missing=create_missing)
+        outcome = await self.change_object(call, mutate, create_missing=create_missing, owners=owners)
         return self._reads.one(call, outcome.entry, 201 if outcome.created else 200)
 
-    async def change_object(self, call: Call, mutate: Mutate, *, create_missing: Callable[[], Object] | None = None) -> Outcome:
+    async def change_object(
+        self, call: Call, mutate: Mutate, *, create_missing: Callable[[], Object] | None = None, owners: OwnersAfter | None = None
+    ) -> Outcome:
+        """`owners` gives the fields' owners after `mutate`; without it they follow from what it changed."""
         served = call.served
         key = call.key
 
@@ -131,6 +163,10 @@ class Writes:
             strategies.prepare_for_update(served.stored, obj, old, call.info.subresource)
             request = AdmissionRequest("UPDATE", served.stored, call.info.subresource, call.namespace, call.info.name, call.user, obj, old, call.dry_run)
             await self._admit(self._chain.mutate, request)
+            if owners is None:
+                self._owners.updated(call, obj, old)
+            else:
+                self._owners.write(obj, owners())
             self._intake.validate_changed(call, obj, old)
             await self._admit(self._chain.validate, request)
             obj["metadata"].pop("resourceVersion", None)

@@ -1,0 +1,93 @@
+"""metadata.managedFields of one request: whom it counts as, and the owners after it.
+
+What owning means is `core.patch.managed_fields`'.
+"""
+
+from collections.abc import Sequence
+
+from k8sfromscratch.api import schema
+from k8sfromscratch.api.errors import BadRequest, Cause, invalid
+from k8sfromscratch.api.schema_node import SchemaNode
+from k8sfromscratch.components.apiserver.call import Call
+from k8sfromscratch.components.apiserver.entries import Object
+from k8sfromscratch.core.patch import managed_fields
+from k8sfromscratch.core.patch.managed_fields import Manager, Ownership
+from k8sfromscratch.process.clock import Clock, rfc3339
+
+_APPLY_OPTIONS = "PatchOptions"
+_MANAGER_MAX = 128
+
+
+class Owners:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def created(self, call: Call, obj: Object) -> None:
+        """Writes the owners of a new object, but for one that says them itself (as an apply does)."""
+        if obj["metadata"].get("managedFields"):
+            managed_fields.check(obj["metadata"]["managedFields"])
+            return
+        self._write(obj, managed_fields.after_update({}, obj, [], self._manager(call, "Update"), _schema(call), self._now()))
+
+    def updated(self, call: Call, obj: Object, old: Object) -> None:
+        """Writes the owners after an update.  Who sends a list of one empty entry starts anew; who sends another list means it."""
+        sent, kept = obj["metadata"].get("managedFields"), old["metadata"].get("managedFields")
+        if sent == [{}]:
+            entries: list[Ownership] = []
+        elif sent and sent != kept:
+            managed_fields.check(sent)
+            entries = managed_fields.read(sent)
+        else:
+            entries = managed_fields.read(kept)
+        self._write(obj, managed_fields.after_update(old, obj, entries, self._manager(call, "Update"), _schema(call), self._now()))
+
+    def applied_anew(self, call: Call, applied: Object) -> list[Ownership]:
+        return managed_fields.apply({}, applied, [], self._manager(call, "Apply"), _schema(call), self._now(), force=True)[1]
+
+    def applied(self, call: Call, live: Object, applied: Object) -> tuple[Object, list[Ownership]]:
+        """The merged object and its owners.  Raises Conflict."""
+        entries = managed_fields.read(live["metadata"].get("managedFields"))
+        force = call.request.arg("force") in ("true", "1")
+        return managed_fields.apply(live, applied, entries, self._manager(call, "Apply"), _schema(call), self._now(), force=force)
+
+    def write(self, obj: Object, entries: Sequence[Ownership]) -> None:
+        self._write(obj, entries)
+
+    def _manager(self, call: Call, operation: str) -> Manager:
+        return Manager(call.field_manager, operation, call.served.stored.api_version, call.info.subresource)
+
+    def _write(self, obj: Object, entries: Sequence[Ownership]) -> None:
+        if entries:
+            obj["metadata"]["managedFields"] = managed_fields.write(entries)
+        else:
+            obj["metadata"].pop("managedFields", None)
+
+    def _now(self) -> str:
+        return rfc3339(self._clock.now())
+
+
+def check_options(call: Call, *, applying: bool) -> None:
+    """Raises Invalid, BadRequest."""
+    given = call.request.arg("fieldManager")
+    if len(given) > _MANAGER_MAX:
+        raise invalid(_APPLY_OPTIONS, "", "meta.k8s.io", [Cause("FieldValueTooLong", f"Too long: may not be more than {_MANAGER_MAX} bytes", "fieldManager")])
+    if not given.isprintable():
+        raise invalid(
+            _APPLY_OPTIONS,
+            "",
+            "meta.k8s.io",
+            [Cause("FieldValueInvalid", f"Invalid value: {given!r}: should only contain printable characters", "fieldManager")],
+        )
+    if applying and not given:
+        raise invalid(_APPLY_OPTIONS, "", "meta.k8s.io", [Cause("FieldValueRequired", "Required value: is required for apply patch", "fieldManager")])
+    if not applying and call.request.arg("force"):
+        raise invalid(_APPLY_OPTIONS, "", "meta.k8s.io", [Cause("FieldValueForbidden", "Forbidden: may not be specified for non-apply patch", "force")])
+
+
+def check_applied(applied: Object) -> None:
+    if applied["metadata"].get("managedFields"):
+        raise BadRequest("metadata.managedFields must be nil")
+
+
+def _schema(call: Call) -> SchemaNode:
+    return schema.field_schema(call.served.stored)
