@@ -4,12 +4,29 @@ As upstream's (pflag): `--name value` or `--name=value`; a boolean alone means t
 or separated by commas; `key=value` pairs likewise.  Imports nothing that runs: pyinfra's roles read these models under gevent.
 """
 
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from typing import Any, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+
+_UNITS_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+_DURATION = re.compile(r"(?:\d+(?:\.\d*)?(?:h|ms|m|s|us|µs|ns))+")
+
+
+def duration_s(value: object) -> object:
+    """Go's form (`1m30s`) as seconds; a bare number is seconds already.  Raises ValueError."""
+    if not isinstance(value, str) or re.fullmatch(r"\d+(\.\d*)?", value):
+        return value
+    if not _DURATION.fullmatch(value):
+        raise ValueError("not a duration such as 40s or 1m30s")
+    return sum(float(number) * _UNITS_S[unit] for number, unit in re.findall(r"(\d+(?:\.\d*)?)(h|ms|m|s|us|µs|ns)", value))
+
+
+Duration = Annotated[float, BeforeValidator(duration_s)]
+"""Seconds; on a command line also in Go's form."""
 
 
 class FlagError(Exception):

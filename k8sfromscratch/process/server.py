@@ -1,59 +1,55 @@
 """An HTTP server around one Handler: aiohttp's protocol without its application layer.
 
     socket ─► aiohttp parses ─► Request ─► handler ─► Response (whole, or streamed chunk by chunk)
-                                                  └─► Upgrade: the transport is taken from aiohttp and handed over as a raw stream
+                                                  └─► Upgrade (process.upgrade)
 
-aiohttp itself upgrades to WebSocket only.  For anything else (SPDY/3.1) we swap the transport's protocol beneath it.
+What a client may cost us is bounded: the size of a head and a body, the time to send either, the time to take what we send.
 """
 
 import asyncio
-import contextlib
 import logging
-import ssl
-from typing import Any, cast
-from urllib.parse import parse_qs
+from typing import cast
 
-import orjson
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 from multidict import CIMultiDict
 
-from k8sfromscratch.api.errors import ApiError, InternalError, RequestEntityTooLarge, Timeout
-from k8sfromscratch.process.http import Connection, Handler, Request, Response, Upgrade
-from k8sfromscratch.process.tls import TlsFiles, load_pair, server_context
+from k8sfromscratch.api.errors import ApiError, BadRequest, RequestEntityTooLarge, Timeout
+from k8sfromscratch.process import upgrade
+from k8sfromscratch.process.answer import answer, error_response
+from k8sfromscratch.process.http import Handler, Request, Response, Upgrade
+from k8sfromscratch.process.sockets import watch_peer
+from k8sfromscratch.process.tls import RELOAD_EVERY_S, CertificateReload, TlsError, TlsFiles, server_context
 
 log = logging.getLogger(__name__)
 
 BODY_MAX_BYTES = 3 * 1024 * 1024
 """Upstream's limit of a request's body."""
+LINE_MAX_BYTES = 64 * 1024
+"""Of the request line and of one header: a label selector or a token may be long."""
 BODY_READ_S = 30.0
 """A client that sends its body slower than this is cut off: it must not hold a slot."""
-KEEPALIVE_S = 75.0
-STREAM_BUFFER_BYTES = 2**16
+IDLE_S = 75.0
+"""A connection on which no whole head arrives for so long is closed.  Longer than clients keep theirs, so that they close first."""
+UNTAKEN_S = 300.0
+"""How long sent data may wait to be taken: someone may look at a page of `kubectl logs -f` for a while, a hung watcher must go."""
 
 
 class Server:
     """A listening server; made by `serve`."""
 
-    def __init__(self, inner: web.Server, sites: list[asyncio.base_events.Server], context: ssl.SSLContext | None) -> None:
-        self._inner, self._sites, self._context = inner, sites, context
-
-    @property
-    def port(self) -> int:
-        return int(self._sites[0].sockets[0].getsockname()[1])
-
-    def reload_certificate(self, files: TlsFiles) -> None:
-        """New connections are shown the new certificate."""
-        if self._context is not None:
-            load_pair(self._context, files)
+    def __init__(self, inner: web.Server, listener: asyncio.base_events.Server, renewing: asyncio.Task[None] | None) -> None:
+        self._inner, self._listener, self._renewing = inner, listener, renewing
+        self.port = int(listener.sockets[0].getsockname()[1])
 
     async def close(self, grace_s: float = 5.0) -> None:
         """Takes no more connections, lets requests end for `grace_s`, then cuts what is left."""
-        for site in self._sites:
-            site.close()
+        self._listener.close()
+        if self._renewing is not None:
+            self._renewing.cancel()
+            await asyncio.wait([self._renewing])
         await self._inner.shutdown(max(grace_s, 0.01))  # to aiohttp 0 means for ever
-        for site in self._sites:
-            await site.wait_closed()
+        await self._listener.wait_closed()
 
 
 async def serve(
@@ -65,172 +61,140 @@ async def serve(
     client_ca_file: str = "",
     body_max_bytes: int = BODY_MAX_BYTES,
 ) -> Server:
-    """Raises OSError where the address cannot be had, TlsError where a certificate cannot be used."""
+    """Port 0 lets the system choose.  Certificate files that change are read again.
+    Raises OSError where the address cannot be had, TlsError where a certificate cannot be used."""
     context = server_context(tls, client_ca_file=client_ca_file) if tls is not None else None
-    adapter = _Adapter(handler, body_max_bytes)
-    inner = web.Server(adapter.handle, access_log=None, keepalive_timeout=KEEPALIVE_S, handler_cancellation=True, auto_decompress=False)
-    site = await asyncio.get_running_loop().create_server(inner, host, port, ssl=context, backlog=1024)
-    return Server(inner, [site], context)
+    inner = _Connections(
+        _Adapter(handler, body_max_bytes).handle,
+        access_log=None,
+        keepalive_timeout=IDLE_S,
+        handler_cancellation=True,
+        auto_decompress=False,
+        max_line_size=LINE_MAX_BYTES,
+        max_field_size=LINE_MAX_BYTES,
+    )
+    listener = await asyncio.get_running_loop().create_server(inner, host, port, ssl=context, backlog=1024)
+    renewing = asyncio.create_task(_renew(CertificateReload(context, tls)), name="certificate") if context is not None and tls is not None else None
+    return Server(inner, listener, renewing)
+
+
+async def _renew(certificate: CertificateReload) -> None:
+    while True:
+        await asyncio.sleep(RELOAD_EVERY_S)
+        try:
+            if certificate.look():
+                log.info("serving the new certificate of %s", certificate.files.cert_file)
+        except TlsError as error:
+            log.error("keeping the certificate served so far: %s", error)
+
+
+class _Connection(RequestHandler):
+    """Knows of its connection what every request on it is told; asking the transport costs more than a small request."""
+
+    __slots__ = ("peer_certificate", "remote")
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        peer, tls, sock = (transport.get_extra_info(name) for name in ("peername", "ssl_object", "socket"))
+        self.remote = str(peer[0]) if peer else ""
+        self.peer_certificate: bytes | None = tls.getpeercert(binary_form=True) if tls is not None else None
+        if sock is not None:
+            watch_peer(sock, untaken_s=UNTAKEN_S)
+        super().connection_made(transport)
+
+
+class _Connections(web.Server):
+    def __call__(self) -> RequestHandler:
+        return _Connection(self, loop=self._loop, **self._kwargs)
 
 
 class _Adapter:
+    """Between aiohttp's requests and responses and ours."""
+
     def __init__(self, handler: Handler, body_max_bytes: int) -> None:
         self._handler, self._body_max_bytes = handler, body_max_bytes
 
     async def handle(self, incoming: web.BaseRequest) -> web.StreamResponse:
         try:
             request = await self._request(incoming)
-            answer = await self._handler(request)
         except ApiError as error:
-            answer = _error(error)
-        except Exception:
-            log.exception("%s %s failed", incoming.method, incoming.raw_path)
-            answer = _error(InternalError("an error on the server has prevented the request from succeeding; the server's log tells more"))
-        if isinstance(answer, Upgrade):
-            return await _hand_over(incoming, answer)
-        if isinstance(answer.body, bytes):
-            return web.Response(status=answer.status, body=answer.body, headers=_headers(answer))
-        return await _stream(incoming, answer)
+            response: Response | Upgrade = error_response(error)
+        else:
+            response = await answer(self._handler, request)
+        if isinstance(response, Upgrade):
+            return await upgrade.hand_over(incoming, response)
+        if isinstance(response.body, bytes):
+            return web.Response(status=response.status, body=response.body, headers=_headers(response))
+        return await _stream(incoming, response)
 
     async def _request(self, incoming: web.BaseRequest) -> Request:
-        body = b""
-        if incoming.body_exists and not _upgrading(incoming):
-            try:
-                async with asyncio.timeout(BODY_READ_S):
-                    body = await self._body(incoming)
-            except TimeoutError as error:
-                raise Timeout("the request's body did not arrive in time") from error
-        query_text = incoming.rel_url.raw_query_string
-        transport = incoming.transport
-        peer = transport.get_extra_info("peername") if transport is not None else None
+        connection = cast("_Connection", incoming.protocol)
+        url = incoming.rel_url
+        query: dict[str, list[str]] = {}
+        if url.raw_query_string:
+            for name, value in url.query.items():
+                query.setdefault(name, []).append(value)
         return Request(
             method=incoming.method,
-            path=incoming.rel_url.path,
-            query=parse_qs(query_text, keep_blank_values=True, max_num_fields=1000) if query_text else {},
+            path=url.path,
+            query=query,
             headers=_joined(incoming),
-            body=body,
-            remote=str(peer[0]) if peer else "",
+            body=await self._body(incoming) if incoming.body_exists and not upgrade.wanted(incoming) else b"",
+            remote=connection.remote,
             raw_path=incoming.raw_path,
-            peer_certificate=_peer_certificate(transport),
+            peer_certificate=connection.peer_certificate,
         )
 
     async def _body(self, incoming: web.BaseRequest) -> bytes:
+        if incoming.headers.get("Expect", "").lower() == "100-continue":
+            await incoming.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            incoming.writer.output_size = 0  # to aiohttp nothing of the answer has been sent
         chunks, size = [], 0
-        async for chunk in incoming.content.iter_any():
-            size += len(chunk)
-            if size > self._body_max_bytes:
-                raise RequestEntityTooLarge(f"the request's body is larger than the limit of {self._body_max_bytes} bytes")
-            chunks.append(chunk)
+        try:
+            async with asyncio.timeout(BODY_READ_S):
+                async for chunk in incoming.content.iter_any():
+                    size += len(chunk)
+                    if size > self._body_max_bytes:
+                        raise RequestEntityTooLarge(f"the request's body is larger than the limit of {self._body_max_bytes} bytes")
+                    chunks.append(chunk)
+        except TimeoutError as error:
+            raise Timeout("the request's body did not arrive in time") from error
+        except web.RequestPayloadError as error:
+            raise BadRequest(f"the request's body cannot be read: {error}") from error
         return b"".join(chunks)
 
 
 def _joined(incoming: web.BaseRequest) -> dict[str, str]:
     """A header that is sent several times means its values in one list (RFC 9110 §5.3): SPDY clients offer their protocols so."""
-    headers: dict[str, str] = {}
-    for name, value in incoming.headers.items():
-        key = name.lower()
-        headers[key] = f"{headers[key]}, {value}" if key in headers else value
+    headers = {name.lower(): value for name, value in incoming.headers.items()}
+    if len(headers) < len(incoming.headers):
+        headers = {name: ", ".join(incoming.headers.getall(name)) for name in headers}
     return headers
 
 
-def _peer_certificate(transport: asyncio.Transport | None) -> bytes | None:
-    """Read from the TLS layer once a connection: asking costs more than a small request."""
-    if transport is None:
-        return None
-    protocol = transport.get_protocol()
-    known = getattr(protocol, "_kfs_peer_certificate", False)
-    if known is not False:
-        return cast("bytes | None", known)
-    tls = transport.get_extra_info("ssl_object")
-    certificate = tls.getpeercert(binary_form=True) if tls is not None else None
-    with contextlib.suppress(AttributeError):  # a protocol with slots simply is asked again
-        protocol._kfs_peer_certificate = certificate  # type: ignore[attr-defined]
-    return certificate
-
-
-def _headers(answer: Response) -> CIMultiDict[str]:
-    headers: CIMultiDict[str] = CIMultiDict(answer.headers)
-    if answer.content_type:
-        headers["Content-Type"] = answer.content_type
+def _headers(response: Response) -> CIMultiDict[str]:
+    headers: CIMultiDict[str] = CIMultiDict(response.headers)
+    if response.content_type:
+        headers["Content-Type"] = response.content_type
     return headers
 
 
-def _error(error: ApiError) -> Response:
-    headers = {"Retry-After": str(error.retry_after_s)} if error.retry_after_s is not None else {}
-    return Response(error.http_code, orjson.dumps(error.status()), headers=headers)
-
-
-async def _stream(incoming: web.BaseRequest, answer: Response) -> web.StreamResponse:
+async def _stream(incoming: web.BaseRequest, response: Response) -> web.StreamResponse:
     """Chunks go out as they come; a slow reader holds the iterator back, one that goes away closes it."""
-    chunks = answer.body
+    chunks = response.body
     assert not isinstance(chunks, bytes)
-    outgoing = web.StreamResponse(status=answer.status, headers=_headers(answer))
+    outgoing = web.StreamResponse(status=response.status, headers=_headers(response))
     try:
         await outgoing.prepare(incoming)
         async for chunk in chunks:
             await outgoing.write(chunk)
         await outgoing.write_eof()
-    except (ConnectionError, asyncio.CancelledError) as error:
-        if isinstance(error, asyncio.CancelledError):
-            raise
+    except ConnectionError as error:
+        log.debug("%s: the client went away: %s", incoming.raw_path, error)
+    except Exception:
+        log.exception("%s %s broke off", incoming.method, incoming.raw_path)
+        incoming.protocol.force_close()  # the client must not take this for the end
     finally:
         close = getattr(chunks, "aclose", None)
         if close is not None:
             await close()
     return outgoing
-
-
-def _upgrading(incoming: web.BaseRequest) -> bool:
-    return "upgrade" in incoming.headers.get("Connection", "").lower()
-
-
-async def _hand_over(incoming: web.BaseRequest, answer: Upgrade) -> web.StreamResponse:
-    """Takes the transport from aiohttp: from here on bytes go to a plain StreamReader, those already read first."""
-    handler: Any = incoming.protocol
-    assert isinstance(handler, RequestHandler)
-    transport = incoming.transport
-    if transport is None:
-        raise ConnectionResetError("the client went away before its upgrade")
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader(limit=STREAM_BUFFER_BYTES, loop=loop)
-    protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
-    transport.pause_reading()
-    initial = _unread(handler, incoming)
-    transport.set_protocol(protocol)
-    protocol.connection_made(transport)
-    writer = asyncio.StreamWriter(transport, protocol, reader, loop)
-    if initial:
-        reader.feed_data(initial)
-    with contextlib.suppress(RuntimeError):  # raised where the reader has paused it itself meanwhile
-        transport.resume_reading()
-    try:
-        await answer.run(Connection(reader, writer))
-    except (ConnectionError, asyncio.IncompleteReadError) as error:
-        log.debug("upgraded connection %s ended: %s", incoming.raw_path, error)
-    except Exception:
-        log.exception("upgraded connection %s failed", incoming.raw_path)
-    finally:
-        writer.close()
-    if handler._manager is not None:  # aiohttp no longer hears of the connection's end, so it is told
-        handler._manager.connection_lost(handler, None)
-    handler.force_close()
-    return _Done()
-
-
-def _unread(handler: Any, incoming: web.BaseRequest) -> bytes:
-    """What the client sent behind its request head and aiohttp has already taken from the socket."""
-    tail = bytes(getattr(handler, "_message_tail", b"") or b"")
-    handler._message_tail = b""
-    payload = getattr(incoming, "_payload", None)
-    buffered = b"".join(getattr(payload, "_buffer", ())) if payload is not None else b""
-    return buffered + tail
-
-
-class _Done(web.StreamResponse):
-    """Tells aiohttp that nothing is left to send."""
-
-    async def prepare(self, request: web.BaseRequest) -> None:
-        return None
-
-    async def write_eof(self, data: bytes = b"") -> None:
-        return None

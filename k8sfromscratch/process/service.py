@@ -1,7 +1,8 @@
 """How every component runs as a process: flags, logs, event loop, signals, exit code.
 
 SIGTERM and SIGINT cancel the component's one task and wait for its orderly end; a second signal ends the process at once.
-Exit codes: 0 stopped as asked, 1 failed, 2 wrong flags (as upstream, so that systemd can tell them apart).
+Exit codes: 0 stopped as asked, 1 failed, 2 wrong flags (as upstream, so that systemd can tell them apart).  What the user can mend is told
+in one line (process.errors); anything else is a fault of ours and logged with its traceback.
 """
 
 import asyncio
@@ -16,15 +17,13 @@ import uvloop
 from k8sfromscratch import KUBERNETES_VERSION, __version__
 from k8sfromscratch.process import logs
 from k8sfromscratch.process.clock import Env
+from k8sfromscratch.process.errors import Fatal
+from k8sfromscratch.process.errors import StartError as StartError
 from k8sfromscratch.process.flags import FlagError, Flags
 
 log = logging.getLogger(__name__)
 
 F = TypeVar("F", bound=Flags)
-
-
-class StartError(Exception):
-    """A component cannot start: the message says what is wrong, where, and what to do.  Shown without a traceback."""
 
 
 def run_service(
@@ -49,14 +48,12 @@ def run_service(
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             return runner.run(_until_signalled(name, run(flags, Env())))
-    except StartError as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        return 1
-    except (OSError, ExceptionGroup) as error:
-        reason = _first_start_error(error)
+    except Exception as error:
+        reason = _one_line(error)
         if reason is None:
             log.exception("%s failed", name)
         else:
+            log.debug("%s failed", name, exc_info=True)
             print(f"{name}: {reason}", file=sys.stderr)
         return 1
 
@@ -86,13 +83,12 @@ async def _until_signalled(name: str, work: Awaitable[None]) -> int:
     return 0
 
 
-def _first_start_error(error: BaseException) -> str | None:
-    """The user's one line where the failure is one; None where it is a fault of ours that needs its traceback."""
-    if isinstance(error, StartError):
+def _one_line(error: BaseException) -> str | None:
+    """What the user is told, where that is enough to act on; None where it is a fault of ours that needs its traceback."""
+    if isinstance(error, Fatal):
         return str(error)
     if isinstance(error, OSError):
         return f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
-    if isinstance(error, BaseExceptionGroup):
-        found = [_first_start_error(e) for e in error.exceptions]
-        return found[0] if len(found) == 1 else None
+    if isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        return _one_line(error.exceptions[0])
     return None

@@ -1,12 +1,17 @@
-"""TLS contexts: one for a server that may ask clients for certificates, one for a client."""
+"""TLS contexts: one for a server that may ask clients for certificates, one for a client; and certificates that are renewed while we run.
+
+A context is changed in place: connections that are open keep what they agreed on, new ones get the new certificate.  A CA that is
+trusted is read once: who changes it starts the process again.
+"""
 
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
+from k8sfromscratch.process.errors import TlsError as TlsError
 
-class TlsError(Exception):
-    """A certificate or key cannot be used; the message names the file."""
+RELOAD_EVERY_S = 10.0
+"""How often files are looked at: renewal happens long before a certificate ends, so this only has to feel prompt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +59,45 @@ def client_context(
 
 
 def load_pair(context: ssl.SSLContext, files: TlsFiles) -> None:
-    """Also renews what a running server shows: new connections get the new certificate."""
+    """On failure the context keeps what it had."""
     for path in (files.cert_file, files.key_file):
         if not Path(path).is_file():
             raise TlsError(f"there is no file {path}")
     try:
+        # A key that does not fit would leave the context with a new certificate and an old key: tried on another first.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(files.cert_file, files.key_file)
         context.load_cert_chain(files.cert_file, files.key_file)
     except (ssl.SSLError, OSError) as error:
         raise TlsError(f"certificate {files.cert_file} and key {files.key_file} cannot be used: {error}") from error
+
+
+class CertificateReload:
+    """Keeps a context's certificate that of its files."""
+
+    def __init__(self, context: ssl.SSLContext, files: TlsFiles) -> None:
+        self._context, self.files = context, files
+        self._loaded = _stamp(files)
+
+    def look(self) -> bool:
+        """Whether there was a new one, which new connections get from now on.  Raises TlsError, once for each state of the files."""
+        found = _stamp(self.files)
+        if found == self._loaded:
+            return False
+        self._loaded = found
+        load_pair(self._context, self.files)
+        return True
+
+
+def _stamp(files: TlsFiles) -> tuple[tuple[int, int, int] | None, ...]:
+    """What changes when a file is written or replaced; None for one that is not there."""
+    stamps: list[tuple[int, int, int] | None] = []
+    for path in (files.cert_file, files.key_file):
+        try:
+            found = Path(path).stat()
+            stamps.append((found.st_mtime_ns, found.st_ino, found.st_size))
+        except OSError:
+            stamps.append(None)
+    return tuple(stamps)
 
 
 def _load_ca(context: ssl.SSLContext, path: str) -> None:

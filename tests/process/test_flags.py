@@ -1,7 +1,7 @@
 import pytest
 from pydantic import Field, field_validator
 
-from k8sfromscratch.process.flags import FlagError, Flags
+from k8sfromscratch.process.flags import Duration, FlagError, Flags
 
 
 class Example(Flags):
@@ -20,6 +20,10 @@ class Example(Flags):
         if " " in value:
             raise ValueError("has a space in it")
         return value
+
+
+class Timed(Flags):
+    period: Duration = Field(1.0, description="a time")
 
 
 def test_upstreams_forms() -> None:
@@ -62,3 +66,13 @@ def test_help_names_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
         Example.parse(["--help"])
     shown = capsys.readouterr().out
     assert "--leader-elect" in shown and "(default 'true')" in shown and "(required)" in shown
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("15s", 15), ("1m30s", 90), ("500ms", 0.5), ("2h", 7200), ("7", 7), ("0.5", 0.5)])
+def test_durations_are_gos_or_plain_seconds(text: str, seconds: float) -> None:
+    assert Timed.parse([f"--period={text}"]).period == seconds
+
+
+def test_what_is_no_duration_is_refused() -> None:
+    with pytest.raises(FlagError, match="not a duration such as 40s"):
+        Timed.parse(["--period=soon"])

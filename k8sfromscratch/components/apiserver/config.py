@@ -2,7 +2,7 @@
 
 from pydantic import Field, model_validator
 
-from k8sfromscratch.process.flags import Flags
+from k8sfromscratch.process.flags import Duration, Flags
 
 
 class ApiServerFlags(Flags):
@@ -12,8 +12,8 @@ class ApiServerFlags(Flags):
     etcd_cafile: str = Field("", description="CA of etcd's certificates")
     etcd_certfile: str = Field("", description="our client certificate for etcd")
     etcd_keyfile: str = Field("", description="key of --etcd-certfile")
-    etcd_compaction_interval: float = Field(300.0, ge=0, description="seconds between compactions of etcd's history; 0 leaves them to others")
-    event_ttl: float = Field(3600.0, gt=0, description="seconds that Events are kept")
+    etcd_compaction_interval: Duration = Field(300.0, ge=0, description="time between compactions of etcd's history; 0 leaves them to others")
+    event_ttl: Duration = Field(3600.0, gt=0, description="how long Events are kept")
     watch_cache: bool = Field(True, description="accepted for upstream's sake: reads are always answered from the watch cache")
 
     bind_address: str = Field("0.0.0.0", description="address to listen on")
@@ -40,7 +40,7 @@ class ApiServerFlags(Flags):
     service_account_signing_key_file: str = Field("", description="private key that tokens are signed with")
     service_account_jwks_uri: str = Field("", description="where the issuer's keys are published, if not here")
     api_audiences: list[str] = Field(default=[], description="audiences of tokens that we accept; by default the issuer")
-    service_account_max_token_expiration: float = Field(0.0, ge=0, description="longest life of a token in seconds; 0 for no limit of its own")
+    service_account_max_token_expiration: Duration = Field(0.0, ge=0, description="longest life of a token; 0 for no limit of its own")
     service_account_extend_token_expiration: bool = Field(True, description="let tokens of pods that do not renew them live for a year")
 
     authorization_mode: list[str] = Field(default=["AlwaysAllow"], description="Node, RBAC, AlwaysAllow, AlwaysDeny; asked in this order")
@@ -62,7 +62,7 @@ class ApiServerFlags(Flags):
 
     max_requests_inflight: int = Field(400, ge=0, description="reading requests served at once; 0 for no limit")
     max_mutating_requests_inflight: int = Field(200, ge=0, description="changing requests served at once; 0 for no limit")
-    shutdown_delay_duration: float = Field(0.0, ge=0, description="seconds for which we serve on after /readyz says no, so that balancers notice")
+    shutdown_delay_duration: Duration = Field(0.0, ge=0, description="how long we serve on after /readyz says no, so that balancers notice")
     v: int = Field(0, description="verbosity of the log: 4 and more log each request")
 
     @model_validator(mode="after")

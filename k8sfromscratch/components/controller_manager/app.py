@@ -7,9 +7,6 @@ controllers run; the others serve /healthz and wait for the lease.
 import asyncio
 import logging
 import socket
-import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -24,12 +21,10 @@ from k8sfromscratch.components.controller_manager.runner import Runner
 from k8sfromscratch.components.controller_manager.table import CONTROLLERS, UnknownController, enabled
 from k8sfromscratch.core.reconcile.node_ipam import Pool
 from k8sfromscratch.core.reconcile.node_lifecycle import Monitoring
-from k8sfromscratch.process import pki
 from k8sfromscratch.process.clock import Env
-from k8sfromscratch.process.health import health_handler
-from k8sfromscratch.process.server import Server, serve
+from k8sfromscratch.process.secure_port import secure_port
 from k8sfromscratch.process.service import StartError
-from k8sfromscratch.process.tls import TlsError, TlsFiles
+from k8sfromscratch.process.tls import TlsError
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +63,7 @@ async def run(flags: ControllerManagerFlags, env: Env) -> None:
         await run_controllers(client, env, options, registry=registry)
 
     try:
-        async with _health_server(flags, env, registry):
+        async with secure_port("kube-controller-manager", flags, env, registry):
             if not flags.leader_elect:
                 await lead()
                 return
@@ -140,28 +135,3 @@ def _read(path: str) -> str:
         return Path(path).read_text()
     except OSError as error:
         raise StartError(f"--root-ca-file {path}: {error.strerror}") from error
-
-
-@asynccontextmanager
-async def _health_server(flags: ControllerManagerFlags, env: Env, registry: CollectorRegistry) -> AsyncIterator[Server | None]:
-    """/healthz and /metrics over TLS, with a certificate made on the spot where none is given (its peers are probes, which do not verify)."""
-    if not flags.secure_port:
-        yield None
-        return
-    with tempfile.TemporaryDirectory(prefix="kube-controller-manager-") as directory:
-        files = TlsFiles(flags.tls_cert_file, flags.tls_private_key_file)
-        if not flags.tls_cert_file:
-            key = pki.make_key()
-            certificate = pki.issue(pki.Spec("kube-controller-manager", dns_names=("localhost",), usages=("server",)), key, None, env.clock.now())
-            files = TlsFiles(f"{directory}/tls.crt", f"{directory}/tls.key")
-            pki.write(Path(files.cert_file), pki.certificate_pem(certificate), pki.CERT_MODE)
-            pki.write(Path(files.key_file), pki.key_pem(key), pki.KEY_MODE)
-        handler = health_handler(registry, {"ping": lambda: None})
-        try:
-            server = await serve(handler, host=flags.bind_address, port=flags.secure_port, tls=files, client_ca_file=flags.client_ca_file)
-        except TlsError as error:
-            raise StartError(str(error)) from error
-        try:
-            yield server
-        finally:
-            await server.close()

@@ -1,26 +1,8 @@
 """kube-controller-manager's flags, as far as they mean something here."""
 
-import re
-from typing import Annotated
+from pydantic import Field, field_validator
 
-from pydantic import BeforeValidator, Field, field_validator
-
-from k8sfromscratch.process.flags import Flags
-
-_UNITS_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
-_DURATION = re.compile(r"(?:\d+(?:\.\d*)?(?:h|ms|m|s|us|µs|ns))+")
-
-
-def duration_s(value: object) -> object:
-    """Go's form (`1m30s`) as seconds; a bare number is seconds already.  Raises ValueError."""
-    if not isinstance(value, str) or re.fullmatch(r"\d+(\.\d*)?", value):
-        return value
-    if not _DURATION.fullmatch(value):
-        raise ValueError("not a duration such as 40s or 1m30s")
-    return sum(float(number) * _UNITS_S[unit] for number, unit in re.findall(r"(\d+(?:\.\d*)?)(h|ms|m|s|us|µs|ns)", value))
-
-
-Duration = Annotated[float, BeforeValidator(duration_s)]
+from k8sfromscratch.process.flags import Duration, Flags
 
 
 class ControllerManagerFlags(Flags):

@@ -4,7 +4,7 @@ import ipaddress
 
 from pydantic import Field, field_validator
 
-from k8sfromscratch.process.flags import Flags
+from k8sfromscratch.process.flags import Duration, Flags
 
 
 class FlannelFlags(Flags):
@@ -20,7 +20,7 @@ class FlannelFlags(Flags):
     cni_conf_file: str = Field("/etc/cni/net.d/10-flannel.conflist", description="CNI network written once the overlay stands")
     healthz_ip: str = Field("127.0.0.1", description="where /healthz and /metrics listen")
     healthz_port: int = Field(10247, ge=0, le=65535, description="port of /healthz and /metrics; 0 turns them off")
-    iptables_resync: float = Field(5.0, gt=0, description="seconds between checks that rules and entries are still in place")
+    iptables_resync: Duration = Field(5.0, gt=0, description="time between checks that rules and entries are still in place")
 
     @field_validator("cluster_cidr")
     @classmethod

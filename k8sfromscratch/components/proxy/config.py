@@ -4,7 +4,7 @@ import ipaddress
 
 from pydantic import Field, field_validator
 
-from k8sfromscratch.process.flags import Flags
+from k8sfromscratch.process.flags import Duration, Flags
 
 
 class ProxyFlags(Flags):
@@ -15,8 +15,8 @@ class ProxyFlags(Flags):
     masquerade_all: bool = Field(False, description="masquerade all traffic to cluster IPs")
     iptables_masquerade_bit: int = Field(14, ge=0, le=31, description="bit of the packet mark that means: masquerade")
     nodeport_addresses: list[str] = Field(default_factory=list, description="addresses on which node ports answer; default: the node's InternalIP")
-    nftables_sync_period: float = Field(30.0, gt=0, description="seconds between checks that the table is still in place")
-    nftables_min_sync_period: float = Field(0.1, ge=0, description="seconds to collect changes before a transaction")
+    nftables_sync_period: Duration = Field(30.0, gt=0, description="time between checks that the table is still in place")
+    nftables_min_sync_period: Duration = Field(0.1, ge=0, description="time to collect changes before a transaction")
     healthz_bind_address: str = Field("0.0.0.0:10256", description="where /healthz and /livez listen; empty turns it off")
     metrics_bind_address: str = Field("127.0.0.1:10249", description="where /metrics listens; empty turns it off")
 

@@ -11,10 +11,9 @@ from k8sfromscratch.components.scheduler.config import SchedulerFlags
 from k8sfromscratch.components.scheduler.loop import Scheduler, SchedulerOptions
 from k8sfromscratch.components.scheduler.metrics import SchedulerMetrics
 from k8sfromscratch.process.clock import Env
-from k8sfromscratch.process.health import health_handler
-from k8sfromscratch.process.server import serve
+from k8sfromscratch.process.secure_port import secure_port
 from k8sfromscratch.process.service import StartError
-from k8sfromscratch.process.tls import TlsError, TlsFiles
+from k8sfromscratch.process.tls import TlsError
 
 log = logging.getLogger(__name__)
 
@@ -38,30 +37,25 @@ async def run(flags: SchedulerFlags, env: Env) -> None:
     except (KubeconfigError, TlsError) as error:
         raise StartError(str(error)) from error
     registry = CollectorRegistry()
-    server = None
+
+    async def work() -> None:
+        await run_scheduler(client, env, SchedulerOptions(flags.scheduler_name), registry)
+
     try:
-        if flags.secure_port:
-            files = TlsFiles(flags.tls_cert_file, flags.tls_private_key_file) if flags.tls_cert_file else None
-            server = await serve(health_handler(registry, {"ping": lambda: None}), host=flags.bind_address, port=flags.secure_port, tls=files)
-
-        async def work() -> None:
-            await run_scheduler(client, env, SchedulerOptions(flags.scheduler_name), registry)
-
-        if not flags.leader_elect:
-            await work()
-            return
-        elector = LeaderElector(
-            client,
-            env,
-            flags.leader_elect_resource_name,
-            namespace=flags.leader_elect_resource_namespace,
-            identity=f"{socket.gethostname()}_{env.uid()}",
-            lease_duration_s=flags.leader_elect_lease_duration,
-            renew_deadline_s=flags.leader_elect_renew_deadline,
-            retry_period_s=flags.leader_elect_retry_period,
-        )
-        await elector.run(work)
+        async with secure_port("kube-scheduler", flags, env, registry):
+            if not flags.leader_elect:
+                await work()
+                return
+            elector = LeaderElector(
+                client,
+                env,
+                flags.leader_elect_resource_name,
+                namespace=flags.leader_elect_resource_namespace,
+                identity=f"{socket.gethostname()}_{env.uid()}",
+                lease_duration_s=flags.leader_elect_lease_duration,
+                renew_deadline_s=flags.leader_elect_renew_deadline,
+                retry_period_s=flags.leader_elect_retry_period,
+            )
+            await elector.run(work)
     finally:
-        if server is not None:
-            await server.close(1.0)
         await client.close()

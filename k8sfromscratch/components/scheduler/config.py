@@ -2,15 +2,15 @@
 
 from pydantic import Field
 
-from k8sfromscratch.process.flags import Flags
+from k8sfromscratch.process.flags import Duration, Flags
 
 
 class SchedulerFlags(Flags):
     kubeconfig: str = Field(description="kubeconfig file with the apiserver's address and our credentials")
     leader_elect: bool = Field(True, description="take part in leader election before scheduling")
-    leader_elect_lease_duration: float = Field(15.0, gt=0, description="seconds after which a leader that does not renew is replaced")
-    leader_elect_renew_deadline: float = Field(10.0, gt=0, description="seconds a leader tries to renew before it gives up")
-    leader_elect_retry_period: float = Field(2.0, gt=0, description="seconds between tries")
+    leader_elect_lease_duration: Duration = Field(15.0, gt=0, description="time after which a leader that does not renew is replaced")
+    leader_elect_renew_deadline: Duration = Field(10.0, gt=0, description="how long a leader tries to renew before it gives up")
+    leader_elect_retry_period: Duration = Field(2.0, gt=0, description="time between tries")
     leader_elect_resource_name: str = Field("kube-scheduler", description="name of the Lease")
     leader_elect_resource_namespace: str = Field("kube-system", description="namespace of the Lease")
     scheduler_name: str = Field("default-scheduler", description="pods with this spec.schedulerName are ours")
