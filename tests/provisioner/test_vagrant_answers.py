@@ -18,7 +18,7 @@ Host master-1
   User vagrant
   Port 22
   UserKnownHostsFile /dev/null
-  IdentityFile "/home/a user/.vagrant.d/boxes/node/0/libvirt/ssh_key"
+  IdentityFile "/srv/a user/.vagrant.d/boxes/node/0/libvirt/ssh_key"
   IdentityFile /another
   IdentitiesOnly yes
 
@@ -32,4 +32,4 @@ def test_states_of_machines() -> None:
 def test_how_ssh_reaches_a_machine() -> None:
     options = ssh_options(SSH_CONFIG)
     assert (options["HostName"], options["User"], options["Port"]) == ("192.168.121.57", "vagrant", "22")
-    assert options["IdentityFile"] == "/home/a user/.vagrant.d/boxes/node/0/libvirt/ssh_key"
+    assert options["IdentityFile"] == "/srv/a user/.vagrant.d/boxes/node/0/libvirt/ssh_key"
