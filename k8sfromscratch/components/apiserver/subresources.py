@@ -42,7 +42,7 @@ class Subresources:
         body = _an_object(negotiation.decode_body(call.request), "Scale")
 
         async def mutate(old: Object) -> Object:
-            return with_scale(old, body)
+            return copied_object(with_scale(old, body))
 
         outcome = await self._writes.change_object(call, mutate)
         return replies.of(scale_of(outcome.entry.decode()), call.output)
@@ -53,7 +53,7 @@ class Subresources:
         async def mutate(old: Object) -> Object:
             scale = scale_of(old)
             del scale["metadata"]["resourceVersion"]
-            return with_scale(old, patch(scale))
+            return copied_object(with_scale(old, patch(scale)))
 
         outcome = await self._writes.change_object(call, mutate)
         return replies.of(scale_of(outcome.entry.decode()), call.output)

@@ -29,7 +29,8 @@ from k8sfromscratch.process.http import Response
 _GENERATE_ATTEMPTS = 8
 
 Mutate = Callable[[Object], Awaitable[Object]]
-"""From a copy of the present object (in the path's version) to the typed one that the client wants."""
+"""From the present object (in the path's version), which it leaves as it is, to the typed one that the client wants, which shares
+nothing with it."""
 
 
 OwnersAfter = Callable[[], list[Ownership]]
@@ -158,7 +159,7 @@ class Writes:
         async def step(old: Object | None) -> Write | Delete:
             if old is None:
                 raise errors.not_found(served.resource.plural, call.info.name, served.resource.group)
-            obj = self._intake.stored(call, await mutate(self._intake.outgoing(call, copied_object(old))))
+            obj = self._intake.stored(call, await mutate(self._intake.outgoing(call, old)))
             self._check_identity(call, obj, old)
             strategies.prepare_for_update(served.stored, obj, old, call.info.subresource)
             request = AdmissionRequest("UPDATE", served.stored, call.info.subresource, call.namespace, call.info.name, call.user, obj, old, call.dry_run)

@@ -64,11 +64,11 @@ class Ownership:
 
 
 def read(value: Any) -> list[Ownership]:
-    """From metadata.managedFields; entries that are none are dropped."""
+    """From the metadata.managedFields of a stored object, or one that `check` has passed."""
     entries = []
     for item in value or []:
         fields = item.get("fieldsV1")
-        if item.get("operation") in ("Apply", "Update") and fields and is_tree(fields):
+        if fields:
             manager = Manager(item.get("manager", ""), item["operation"], item.get("apiVersion", ""), item.get("subresource", ""))
             entries.append(Ownership(manager, fields, item.get("time", "")))
     return entries
