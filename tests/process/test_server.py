@@ -1,6 +1,8 @@
 """The server to raw sockets and to aiohttp's client: bodies, streams, upgrades, TLS."""
 
 import asyncio
+import logging
+import os
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
@@ -8,10 +10,12 @@ from pathlib import Path
 
 import orjson
 import pytest
+import uvloop
 
 from k8sfromscratch.api.errors import NotFound
 from k8sfromscratch.client import HttpsTransport, TransportError
 from k8sfromscratch.process import pki
+from k8sfromscratch.process import server as server_module
 from k8sfromscratch.process.http import Connection, Request, Response, Upgrade
 from k8sfromscratch.process.server import Server, serve
 from k8sfromscratch.process.tls import TlsError, TlsFiles, client_context
@@ -32,6 +36,10 @@ class Site:
                 return Response(200, request.body, "text/plain", {"X-Method": request.method})
             case "/stream":
                 return Response(200, self._chunks())
+            case "/breaks":
+                return Response(200, self._breaks())
+            case "/endless":
+                return Response(200, self._endless())
             case "/upgrade":
                 return Upgrade(self._echo)
             case "/missing":
@@ -48,6 +56,17 @@ class Site:
         finally:
             self.closed.set()
 
+    async def _breaks(self) -> AsyncIterator[bytes]:
+        yield b"first\n"
+        raise RuntimeError("planted")
+
+    async def _endless(self) -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield b"x" * 100_000
+        finally:
+            self.closed.set()
+
     async def _echo(self, connection: Connection) -> None:
         connection.writer.write(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\r\n")
         while data := await connection.reader.read(1000):
@@ -56,20 +75,40 @@ class Site:
         await connection.writer.drain()
 
 
-def play(story: Callable[[Site, Server], Awaitable[None]], **options: object) -> None:
-    async def main() -> None:
-        site = Site()
-        server = await serve(site.handle, host="127.0.0.1", port=0, **options)  # type: ignore[arg-type]
-        try:
-            async with asyncio.timeout(20):
-                await story(site, server)
-        finally:
-            await server.close(0.1)
-
-    asyncio.run(main())
+Story = Callable[[Site, Server], Awaitable[None]]
+Play = Callable[..., None]
 
 
-def test_requests_and_answers() -> None:
+@pytest.fixture(params=["asyncio", "uvloop"])
+def play(request: pytest.FixtureRequest) -> Play:
+    """Components run on uvloop, tests and embedders on asyncio's own loop: transports differ, what we promise does not."""
+
+    def run(story: Story, **options: object) -> None:
+        async def main() -> None:
+            site = Site()
+            server = await serve(site.handle, host="127.0.0.1", port=0, **options)  # type: ignore[arg-type]
+            try:
+                async with asyncio.timeout(20):
+                    await story(site, server)
+            finally:
+                await server.close(0.1)
+
+        with asyncio.Runner(loop_factory=asyncio.new_event_loop if request.param == "asyncio" else uvloop.new_event_loop) as runner:
+            runner.run(main())
+
+    return run
+
+
+async def exchange(port: int, sent: bytes) -> bytes:
+    """All that comes back until the server closes."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(sent)
+    received = await reader.read()
+    writer.close()
+    return received
+
+
+def test_requests_and_answers(play: Play) -> None:
     async def story(site: Site, server: Server) -> None:
         transport = HttpsTransport(f"http://127.0.0.1:{server.port}")
         reply = await transport.request("PUT", "/echo", query=[("a", "1"), ("a", "2"), ("b", "x=y&z")], headers={"X-Thing": "v"}, body=b"\x00body")
@@ -82,7 +121,7 @@ def test_requests_and_answers() -> None:
     play(story)
 
 
-def test_errors_become_a_status_and_tell_nothing_of_our_insides() -> None:
+def test_errors_become_a_status_and_tell_nothing_of_our_insides(play: Play) -> None:
     async def story(site: Site, server: Server) -> None:
         transport = HttpsTransport(f"http://127.0.0.1:{server.port}")
         missing = await transport.request("GET", "/missing")
@@ -94,7 +133,7 @@ def test_errors_become_a_status_and_tell_nothing_of_our_insides() -> None:
     play(story)
 
 
-def test_a_body_that_is_too_large_is_refused() -> None:
+def test_a_body_that_is_too_large_is_refused(play: Play) -> None:
     async def story(site: Site, server: Server) -> None:
         transport = HttpsTransport(f"http://127.0.0.1:{server.port}")
         reply = await transport.request("POST", "/echo", body=b"x" * 2000)
@@ -104,7 +143,7 @@ def test_a_body_that_is_too_large_is_refused() -> None:
     play(story, body_max_bytes=1000)
 
 
-def test_a_stream_comes_chunk_by_chunk_and_ends_with_its_reader() -> None:
+def test_a_stream_comes_chunk_by_chunk_and_ends_with_its_reader(play: Play) -> None:
     async def story(site: Site, server: Server) -> None:
         transport = HttpsTransport(f"http://127.0.0.1:{server.port}")
         async with transport.stream("GET", "/stream") as reply:
@@ -138,15 +177,17 @@ def test_a_stream_that_breaks_is_an_error_to_its_reader() -> None:
     asyncio.run(main())
 
 
-async def upgraded(port: int, context: ssl.SSLContext | None = None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def upgraded(
+    port: int, context: ssl.SSLContext | None = None, *, request: bytes = b"POST", to: bytes = b"SPDY/3.1", rest: bytes = b"Content-Length: 0\r\n\r\n"
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
-    writer.write(b"POST /upgrade HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\nContent-Length: 0\r\n\r\n")
+    writer.write(request + b" /upgrade HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: " + to + b"\r\n" + rest)
     head = await reader.readuntil(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 101")
     return reader, writer
 
 
-def test_an_upgrade_is_a_raw_stream_with_half_close() -> None:
+def test_an_upgrade_is_a_raw_stream_with_half_close(play: Play) -> None:
     async def story(site: Site, server: Server) -> None:
         reader, writer = await upgraded(server.port)
         writer.write(b"abc")
@@ -157,6 +198,140 @@ def test_an_upgrade_is_a_raw_stream_with_half_close() -> None:
         assert not server._inner.connections, "the connection is forgotten"
 
     play(story)
+
+
+@pytest.mark.parametrize(
+    ("request_line", "to", "rest", "echoed"),
+    [
+        (b"GET", b"SPDY/3.1", b"\r\n", b""),
+        (b"POST", b"SPDY/3.1", b"Content-Length: 4\r\n\r\nbody", b"<body>"),
+        (b"GET", b"websocket", b"Sec-WebSocket-Version: 13\r\n\r\nearly", b"<early>"),
+    ],
+)
+def test_an_upgrade_loses_none_of_the_bytes_behind_its_head(play: Play, request_line: bytes, to: bytes, rest: bytes, echoed: bytes) -> None:
+    async def story(site: Site, server: Server) -> None:
+        reader, writer = await upgraded(server.port, request=request_line, to=to, rest=rest)
+        assert await reader.readexactly(len(echoed)) == echoed
+        writer.write(b"late")
+        assert await reader.readexactly(6) == b"<late>"
+        writer.close()
+
+    play(story)
+
+
+def test_a_stream_that_fails_half_way_does_not_look_complete(play: Play, caplog: pytest.LogCaptureFixture) -> None:
+    async def story(site: Site, server: Server) -> None:
+        transport = HttpsTransport(f"http://127.0.0.1:{server.port}")
+        async with transport.stream("GET", "/breaks") as reply:
+            assert await anext(reply.chunks) == b"first\n"
+            with pytest.raises(TransportError):
+                await anext(reply.chunks)
+        await transport.close()
+
+    with caplog.at_level(logging.ERROR):
+        play(story)
+    assert "planted" in caplog.text
+
+
+def test_a_reader_that_takes_nothing_is_cut_off(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "UNTAKEN_S", 0.2)
+
+    async def story(site: Site, server: Server) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1000)
+        writer.write(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n")
+        await site.closed.wait()
+        with pytest.raises(ConnectionError):
+            while await reader.read(1 << 20):
+                pass
+        writer.close()
+
+    play(story)
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "BODY_READ_S", 0.05)
+
+    async def story(site: Site, server: Server) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 504")
+        assert site.seen == []
+        writer.close()
+
+    play(story)
+
+
+def test_a_client_that_waits_for_leave_to_send_its_body_gets_it(play: Play) -> None:
+    async def story(site: Site, server: Server) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(b"body")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        assert await reader.readexactly(4) == b"body"
+        writer.close()
+
+    play(story)
+
+
+def test_paths_are_decoded_and_headers_joined(play: Play) -> None:
+    async def story(site: Site, server: Server) -> None:
+        sent = b"GET /a%20b/c?x=1%2C2&y=&x=%26+ HTTP/1.1\r\nHost: h\r\nX-Proto: v4\r\nx-proto: v5\r\nConnection: close\r\n\r\n"
+        assert (await exchange(server.port, sent)).startswith(b"HTTP/1.1 404")
+        request = site.seen[0]
+        assert (request.path, request.raw_path) == ("/a b/c", "/a%20b/c?x=1%2C2&y=&x=%26+")
+        assert request.query == {"x": ["1,2", "& "], "y": [""]}
+        assert request.headers["x-proto"] == "v4, v5"
+
+    play(story)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"nonsense\r\n\r\n",
+        b"POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"GET /echo HTTP/1.1\r\nHost: x\r\nX-Long: " + b"x" * 100_000 + b"\r\n\r\n",
+    ],
+    ids=["no-http", "bad-chunk", "header-too-long"],
+)
+def test_what_is_not_http_is_a_bad_request(play: Play, sent: bytes) -> None:
+    async def story(site: Site, server: Server) -> None:
+        assert (await exchange(server.port, sent)).startswith((b"HTTP/1.0 400", b"HTTP/1.1 400"))
+        assert site.seen == []
+
+    play(story)
+
+
+def test_a_renewed_certificate_is_shown_to_new_connections(
+    play: Play, certificates: Callable[[str], TlsFiles], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(server_module, "RELOAD_EVERY_S", 0.01)
+    served = certificates("server")
+
+    async def shown(port: int) -> bytes | None:
+        _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=client_context(ca_file=str(tmp_path / "ca.crt")))
+        certificate = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        writer.close()
+        return bytes(certificate)
+
+    def replace(cert: bytes, key: bytes) -> None:
+        for path, content in ((served.key_file, key), (served.cert_file, cert)):
+            Path(path + ".new").write_bytes(content)
+            os.replace(path + ".new", path)
+
+    async def story(site: Site, server: Server) -> None:
+        first = await shown(server.port)
+        other = certificates("other")
+        replace(Path(other.cert_file).read_bytes(), b"nonsense")
+        while "keeping the certificate" not in caplog.text:
+            await asyncio.sleep(0.01)
+        assert await shown(server.port) == first
+        replace(Path(other.cert_file).read_bytes(), Path(other.key_file).read_bytes())
+        while await shown(server.port) == first:
+            await asyncio.sleep(0.01)
+
+    play(story, tls=served)
 
 
 @pytest.fixture
@@ -177,7 +352,7 @@ def certificates(tmp_path: Path) -> Callable[[str], TlsFiles]:
     return issue
 
 
-def test_tls_with_and_without_a_client_certificate(certificates: Callable[[str], TlsFiles], tmp_path: Path) -> None:
+def test_tls_with_and_without_a_client_certificate(play: Play, certificates: Callable[[str], TlsFiles], tmp_path: Path) -> None:
     ca_file = str(tmp_path / "ca.crt")
     served, mine = certificates("server"), certificates("client")
 
