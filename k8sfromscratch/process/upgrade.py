@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 BUFFER_BYTES = 2**16
 """asyncio's own limit for a StreamReader: the peer is held back at twice as much unread."""
 
+LINGER_S = 5.0
+"""For a peer to read what is left and to close."""
+
 
 def wanted(incoming: web.BaseRequest) -> bool:
     """The client asks to speak something else: what follows the head is not a body."""
@@ -40,6 +43,7 @@ async def hand_over(incoming: web.BaseRequest, upgrade: Upgrade) -> web.StreamRe
     connection = _take(transport, _unread(handler, incoming))
     try:
         await upgrade.run(connection)
+        await _linger(connection)
     except (ConnectionError, asyncio.IncompleteReadError) as error:
         log.debug("upgraded connection %s ended: %s", incoming.raw_path, error)
     except Exception:
@@ -50,6 +54,19 @@ async def hand_over(incoming: web.BaseRequest, upgrade: Upgrade) -> web.StreamRe
         handler._manager.connection_lost(handler, None)
     handler.force_close()
     return _Done()
+
+
+async def _linger(connection: Connection) -> None:
+    """Reads what the peer still sends until it closes, for a while: a connection that is closed with something unread in it is reset, and the
+    peer would lose what it has not read yet, such as how its command ended."""
+    reader, writer = connection.reader, connection.writer
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_S):
+            await writer.drain()
+            if writer.can_write_eof():
+                writer.write_eof()
+            while await reader.read(BUFFER_BYTES):
+                pass
 
 
 def _take(transport: asyncio.Transport, unread: bytes) -> Connection:

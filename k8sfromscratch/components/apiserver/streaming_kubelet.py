@@ -23,6 +23,7 @@ from k8sfromscratch.components.apiserver.config import ApiServerFlags
 from k8sfromscratch.core.admission.types import View
 from k8sfromscratch.process.http import Response
 from k8sfromscratch.process.service import StartError
+from k8sfromscratch.process.sockets import watch_peer
 from k8sfromscratch.process.tls import TlsError, TlsFiles, client_context
 
 CONNECT_TIMEOUT_S = 10.0
@@ -98,7 +99,7 @@ async def dial(endpoint: Endpoint) -> tuple[asyncio.StreamReader, asyncio.Stream
             reader, writer = await asyncio.open_connection(endpoint.host, endpoint.port, ssl=endpoint.context, limit=HEAD_BYTES_MAX)
     except (OSError, TimeoutError) as error:
         raise _unreachable(endpoint, error) from error
-    _keep_alive(writer.get_extra_info("socket"))
+    watch_peer(writer.get_extra_info("socket"), untaken_s=0)
     return reader, writer
 
 
@@ -183,19 +184,8 @@ def _socket(address: tuple[Any, ...]) -> socket.socket:
     """For aiohttp: `address` is one of getaddrinfo's answers."""
     family, kind, protocol, *_ = address
     made = socket.socket(family, kind, protocol)
-    _keep_alive(made)
+    watch_peer(made, untaken_s=0)
     return made
-
-
-def _keep_alive(connection: socket.socket) -> None:
-    """A node that loses power closes nothing: found out within a minute and a half, also where nothing is to be said."""
-    for level, option, value in (
-        (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-        (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
-        (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15),
-        (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4),
-    ):
-        connection.setsockopt(level, option, value)
 
 
 def _unreachable(endpoint: Endpoint, error: BaseException) -> ApiError:

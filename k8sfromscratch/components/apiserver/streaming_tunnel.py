@@ -4,7 +4,8 @@
     WebSocket, exec/attach messages are translated to SPDY streams (`core.streams.remotecommand`)
     WebSocket, port-forward its messages carry the bytes of an SPDY connection, which are unwrapped (KEP-4006)
 
-Either side's end is the connection's end: over TLS there is no half-close, that is what SPDY's FIN is for.
+Either side's end is the connection's end: over TLS there is no half-close, that is what SPDY's FIN is for.  The server then waits for the client to
+have read all (`process.upgrade`).
 """
 
 import asyncio
@@ -29,9 +30,6 @@ PORT_FORWARD_PROTOCOL = "portforward.k8s.io"
 
 READY_TIMEOUT_S = 30.0
 """For the kubelet's answer, and for its streams: what runtimes themselves wait for streams."""
-
-GOODBYE_TIMEOUT_S = 5.0
-"""For a client to read what is left and to close."""
 
 _PROTOCOL_HEADER = "x-stream-protocol-version"
 
@@ -76,10 +74,8 @@ def port_forward(request: Request, endpoint: Endpoint, target: str) -> Upgrade:
 
 def _upgrade(endpoint: Endpoint, talk: Callable[[Connection, Stream], Awaitable[None]]) -> Upgrade:
     async def run(client: Connection) -> None:
-        async with _answering(client):
-            async with _connected(endpoint) as kubelet:
-                await talk(client, kubelet)
-            await _goodbye(client)
+        async with _answering(client), _connected(endpoint) as kubelet:
+            await talk(client, kubelet)
 
     return Upgrade(run)
 
@@ -159,15 +155,6 @@ async def _unwrap(websocket: WebSocketServer, client: Connection, kubelet: Strea
         await flush()
 
     await _either(from_client(), from_kubelet())
-
-
-async def _goodbye(client: Connection) -> None:
-    """Waits till the client has closed, having read all: a connection that we close with something unread in it is reset, and the client would
-    lose what it has not read yet (for WebSockets, RFC 6455 §7.1.1)."""
-    with contextlib.suppress(TimeoutError, ConnectionError):
-        async with asyncio.timeout(GOODBYE_TIMEOUT_S):
-            while await client.reader.read(CHUNK_BYTES):
-                pass
 
 
 async def _either(*works: Awaitable[None]) -> None:
