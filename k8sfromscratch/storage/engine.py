@@ -64,7 +64,7 @@ Done = Callable[[Outcome | None, Exception | None], None]
 Published = Callable[[int, Sequence[Event]], None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Proposal:
     kind: int
     payload: bytes

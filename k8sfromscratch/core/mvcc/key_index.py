@@ -58,6 +58,10 @@ class KeyHistory:
 
     def at(self, main: int) -> Revision | None:
         """The revision that a read at `main` finds; None where the key did not exist then."""
+        if self.alive:
+            latest = self.generations[-1].revisions[-1]
+            if latest[0] <= main:
+                return latest
         for number in range(len(self.generations) - 1, -1, -1):
             generation = self.generations[number]
             ended = not (self.alive and number == len(self.generations) - 1)

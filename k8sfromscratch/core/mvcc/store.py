@@ -123,8 +123,9 @@ class MvccStore:
 
     def txn(self, op: TxnOp) -> tuple[TxnResult, list[Event]]:
         """Atomic: it raises before it has changed anything, or it is done.  The events are those of its one new revision, with prev_kv."""
-        _claims(op.success)
-        _claims(op.failure)
+        for branch in (op.success, op.failure):
+            if len(branch) > 1 or (branch and isinstance(branch[0], TxnOp)):
+                _claims(branch)
         chosen = self._choose(op)
         self._check(chosen)
         written = _Writes(self.revision + 1)

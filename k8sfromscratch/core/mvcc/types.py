@@ -2,15 +2,15 @@
 
 Names and meanings are etcd's (rpc.proto, kv.proto): a key's `version` counts from 1 at its creation, `create_revision` and
 `mod_revision` are store-wide revisions, `range_end` b"" means the one key, b"\\0" means to the end, `prefix_end(p)` a prefix.
+What is made for every write is a NamedTuple: as immutable as a frozen dataclass, and made in a quarter of its time.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class KeyValue:
+class KeyValue(NamedTuple):
     key: bytes
     value: bytes
     create_revision: int
@@ -19,8 +19,7 @@ class KeyValue:
     lease: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """`kv` of a delete has only key and mod_revision.  `prev_kv` is there where the watcher asked for it and one existed."""
 
     type: Literal["PUT", "DELETE"]
@@ -66,8 +65,7 @@ class RangeOp:
     max_create_revision: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class PutOp:
+class PutOp(NamedTuple):
     key: bytes
     value: bytes
     lease: int = 0
@@ -83,8 +81,7 @@ class DeleteOp:
     prev_kv: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class TxnOp:
+class TxnOp(NamedTuple):
     compare: Sequence[Compare] = ()
     success: Sequence["Op"] = ()
     failure: Sequence["Op"] = ()
@@ -103,8 +100,7 @@ class TxnOp:
 Op = RangeOp | PutOp | DeleteOp | TxnOp
 
 
-@dataclass(frozen=True, slots=True)
-class PutResult:
+class PutResult(NamedTuple):
     revision: int
     prev_kv: KeyValue | None = None
 
@@ -116,8 +112,7 @@ class DeleteResult:
     prev_kvs: Sequence[KeyValue] = field(default=())
 
 
-@dataclass(frozen=True, slots=True)
-class TxnResult:
+class TxnResult(NamedTuple):
     """`revision` is the store's revision after the transaction: that of its writes, if it wrote."""
 
     succeeded: bool

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
 from k8sfromscratch.core.rpc import http2
+from k8sfromscratch.core.rpc.headers import Headers, encode_headers, header
 
 OK, CANCELLED, UNKNOWN, INVALID_ARGUMENT, DEADLINE_EXCEEDED, NOT_FOUND = 0, 1, 2, 3, 4, 5
 PERMISSION_DENIED, RESOURCE_EXHAUSTED, FAILED_PRECONDITION, ABORTED, OUT_OF_RANGE = 7, 8, 9, 10, 11
@@ -19,46 +20,48 @@ UNIMPLEMENTED, INTERNAL, UNAVAILABLE, UNAUTHENTICATED = 12, 13, 14, 16
 
 MESSAGE_MAX_BYTES = 128 * 1024 * 1024
 """A longer answer is refused, and a longer request where the server sets no lower bound."""
+PATHS_MAX = 256
+"""Different request headers remembered a connection."""
 
-_RESPONSE = http2.encode_headers([(":status", "200"), ("content-type", "application/grpc")])
-_TRAILERS_OK = http2.encode_headers([("grpc-status", "0")])
+_RESPONSE = encode_headers([(":status", "200"), ("content-type", "application/grpc")])
+_TRAILERS_OK = encode_headers([("grpc-status", "0")])
 _TIMEOUT = re.compile(r"(\d{1,8})([HMSmun])")
 _UNITS_S = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Called:
     """A client began a call of `method`, e.g. `/etcdserverpb.KV/Put`."""
 
     stream: int
     method: str
-    metadata: http2.Headers
+    metadata: Headers
 
     @property
     def timeout_s(self) -> float | None:
-        found = _TIMEOUT.fullmatch(http2.header(self.metadata, "grpc-timeout"))
+        found = _TIMEOUT.fullmatch(header(self.metadata, "grpc-timeout"))
         return int(found[1]) * _UNITS_S[found[2]] if found else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Message:
     stream: int
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class HalfClosed:
     """The client sends no more."""
 
     stream: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Cancelled:
     stream: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Finished:
     """A call's end, as the client sees it; `code` OK or an error with its text."""
 
@@ -67,7 +70,7 @@ class Finished:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Disconnected:
     """No new calls on this connection.  Those above `last_stream` were not begun by the server; `fatal`: none goes on."""
 
@@ -135,6 +138,8 @@ class GrpcServer:
     def __init__(self, message_max_bytes: int = MESSAGE_MAX_BYTES) -> None:
         self.http = http2.Http2Connection(client=False)
         self._message_max_bytes = message_max_bytes
+        self._paths: dict[Headers, str] = {}
+        """Of the headers seen, the method they call; "" where they are no gRPC call.  They are nearly always the same few."""
         self._calls: dict[int, _Assembler] = {}
         self._answered: set[int] = set()
         """Streams whose response headers are out."""
@@ -157,9 +162,7 @@ class GrpcServer:
     def reply(self, stream: int, message: bytes) -> None:
         """A unary call's whole answer."""
         if self._forget(stream):
-            self.http.send_headers(stream, _RESPONSE)
-            self.http.send_data(stream, framed(message))
-            self.http.send_headers(stream, _TRAILERS_OK, end=True)
+            self.http.respond(stream, _RESPONSE, framed(message), _TRAILERS_OK)
 
     def send(self, stream: int, message: bytes) -> None:
         """One message of a streaming answer."""
@@ -181,9 +184,7 @@ class GrpcServer:
         if not self._forget(stream) and not answered:
             return
         trailers = (
-            _TRAILERS_OK
-            if code == OK
-            else http2.encode_headers([("grpc-status", str(code)), ("grpc-message", quote(text, safe=" !\"#$&'()*+,-./:;<=>?@[]^_`{|}~"))])
+            _TRAILERS_OK if code == OK else encode_headers([("grpc-status", str(code)), ("grpc-message", quote(text, safe=" !\"#$&'()*+,-./:;<=>?@[]^_`{|}~"))])
         )
         if not answered:
             self.http.send_headers(stream, _RESPONSE)
@@ -194,14 +195,18 @@ class GrpcServer:
         self._forget(stream)
         self.http.reset(stream, code)
 
-    def _on_headers(self, stream: int, headers: http2.Headers, ended: bool, events: list[ServerEvent]) -> None:
+    def _on_headers(self, stream: int, headers: Headers, ended: bool, events: list[ServerEvent]) -> None:
         if stream in self._calls:  # trailers from a client mean nothing in gRPC
             if ended:
                 events.append(HalfClosed(stream))
             return
-        method, path = http2.header(headers, ":method"), http2.header(headers, ":path")
-        if method != "POST" or not http2.header(headers, "content-type").startswith("application/grpc"):
-            self.http.send_headers(stream, http2.encode_headers([(":status", "415"), ("content-type", "text/plain")]), end=True)
+        path = self._paths.get(headers)
+        if path is None:
+            path = _called_path(headers)
+            if len(self._paths) < PATHS_MAX:
+                self._paths[headers] = path
+        if not path:
+            self.http.send_headers(stream, encode_headers([(":status", "415"), ("content-type", "text/plain")]), end=True)
             return
         self._calls[stream] = _Assembler(self._message_max_bytes)
         events.append(Called(stream, path, headers))
@@ -231,6 +236,13 @@ class GrpcServer:
         return self._calls.pop(stream, None) is not None
 
 
+def _called_path(headers: Headers) -> str:
+    """The path of a gRPC call; "" for another request."""
+    if header(headers, ":method") != "POST" or not header(headers, "content-type").startswith("application/grpc"):
+        return ""
+    return header(headers, ":path")
+
+
 ClientEvent = Message | Finished | Disconnected
 
 
@@ -247,7 +259,7 @@ class GrpcClient:
         """Begins a call; the number of its stream."""
         block = self._blocks.get(method)
         if block is None:
-            block = self._blocks[method] = http2.encode_headers(
+            block = self._blocks[method] = encode_headers(
                 [
                     (":method", "POST"),
                     (":scheme", self._scheme),
@@ -258,7 +270,7 @@ class GrpcClient:
                     ("user-agent", "k8sfromscratch"),
                 ]
             )
-        stream = self.http.open_stream(block + http2.encode_headers(metadata) if metadata else block)
+        stream = self.http.open_stream(block + encode_headers(metadata) if metadata else block)
         self._calls[stream] = _Assembler(MESSAGE_MAX_BYTES)
         return stream
 
@@ -287,15 +299,15 @@ class GrpcClient:
                     events.append(Disconnected(last, code != 0 or self.http.closed, reason))
         return events
 
-    def _on_headers(self, stream: int, headers: http2.Headers, ended: bool, events: list[ClientEvent]) -> None:
+    def _on_headers(self, stream: int, headers: Headers, ended: bool, events: list[ClientEvent]) -> None:
         if stream not in self._calls:
             return
-        status = http2.header(headers, ":status")
+        status = header(headers, ":status")
         if ended:
             del self._calls[stream]
-            code = http2.header(headers, "grpc-status")
+            code = header(headers, "grpc-status")
             if code.isdigit():
-                events.append(Finished(stream, int(code), unquote(http2.header(headers, "grpc-message"))))
+                events.append(Finished(stream, int(code), unquote(header(headers, "grpc-message"))))
             else:
                 events.append(Finished(stream, UNKNOWN, f"the answer has no grpc-status (HTTP {status or 'trailers'})"))
         elif status not in ("", "200"):

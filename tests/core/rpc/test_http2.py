@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from k8sfromscratch.core.rpc import grpc, http2
-from k8sfromscratch.core.rpc.http2 import PREFACE, Http2Connection, encode_headers, frame
+from k8sfromscratch.core.rpc.headers import encode_headers, header
+from k8sfromscratch.core.rpc.http2 import PREFACE, Http2Connection, frame
 
 REQUEST = encode_headers([(":method", "POST"), (":path", "/s/M"), (":scheme", "http"), ("content-type", "application/grpc")])
 
@@ -51,7 +52,7 @@ def test_a_block_that_changes_the_table_is_never_taken_from_the_memo() -> None:
         for value in ("one", "two"):
             headers = [(":method", "POST"), (":path", "/m"), ("x", value)]
             events = connection.receive(frame(http2.HEADERS, http2.END_HEADERS | http2.END_STREAM, stream, encoder.encode(headers)))
-            assert http2.header(events[0].headers, "x") == value  # type: ignore[union-attr]
+            assert header(events[0].headers, "x") == value  # type: ignore[union-attr]
             stream += 2
 
 
@@ -61,7 +62,7 @@ def test_continuation_padding_and_priority() -> None:
     events = connection.receive(
         frame(http2.HEADERS, http2.PADDED | http2.PRIORITY_FLAG, 1, padded) + frame(http2.CONTINUATION, http2.END_HEADERS, 1, REQUEST[10:])
     )
-    assert http2.header(events[0].headers, ":path") == "/s/M"  # type: ignore[union-attr]
+    assert header(events[0].headers, ":path") == "/s/M"  # type: ignore[union-attr]
 
 
 def test_data_waits_for_the_peers_window_and_trailers_wait_behind_it() -> None:
