@@ -33,7 +33,7 @@ class ClientCertificates:
     """`client_cas` and `proxy_cas`: PEM certificates of --client-ca-file and --requestheader-client-ca-file."""
 
     def __init__(self, client_cas: Sequence[x509.Certificate] = (), proxy_cas: Sequence[x509.Certificate] = ()) -> None:
-        self._client_cas, self._proxy_cas = tuple(client_cas), tuple(proxy_cas)
+        self.client_cas, self.proxy_cas = tuple(client_cas), tuple(proxy_cas)
         self._known: dict[bytes, Certified] = {}
 
     def certified(self, der: bytes, now: datetime) -> Certified | None:
@@ -50,11 +50,11 @@ class ClientCertificates:
         certificate = x509.load_der_x509_certificate(der)
         names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
         common_name = str(names[-1].value) if names else ""
-        front_proxy = _signed_by(certificate, self._proxy_cas)
+        front_proxy = _signed_by(certificate, self.proxy_cas)
         groups = tuple(str(part.value) for part in certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME))
         credential = f"X509SHA256={hashlib.sha256(der).hexdigest()}"
         user = None
-        if common_name and (not front_proxy or _signed_by(certificate, self._client_cas)):
+        if common_name and (not front_proxy or _signed_by(certificate, self.client_cas)):
             user = UserInfo(common_name, (*groups, "system:authenticated"), extra={"authentication.kubernetes.io/credential-id": (credential,)})
         return Certified(common_name, user, front_proxy, certificate.not_valid_after_utc.timestamp())
 

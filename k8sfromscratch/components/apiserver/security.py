@@ -7,7 +7,7 @@
 Parts: `authentication`, `core.authz`, `tokens` and `token_request`, `reviews`, `bootstrap_rbac`.  Impersonation is the server's own step.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ import orjson
 from cryptography import x509
 
 from k8sfromscratch.components.apiserver.authentication import Authenticator, FrontProxy
+from k8sfromscratch.components.apiserver.authentication_info import AuthenticationInfo
 from k8sfromscratch.components.apiserver.bootstrap_rbac import bootstrap_roles
 from k8sfromscratch.components.apiserver.client_certificates import ClientCertificates
 from k8sfromscratch.components.apiserver.config import ApiServerFlags
@@ -54,6 +55,7 @@ class Security:
     token_max_s: int = 0
     extend_tokens: bool = True
     jwks_uri: str = ""
+    info: AuthenticationInfo | None = None
     plugins: tuple[Plugin, ...] = field(init=False)
     """Admission that belongs to authorization: runs whatever --disable-admission-plugins says."""
 
@@ -81,7 +83,8 @@ class Security:
     @property
     def hooks(self) -> tuple[tuple[str, "Callable[[ApiServer], Awaitable[None]]"], ...]:
         """After those that make the system's namespaces."""
-        return () if self.authorizer.rbac is None else (("rbac/bootstrap-roles", bootstrap_roles),)
+        roles = () if self.authorizer.rbac is None else (("rbac/bootstrap-roles", bootstrap_roles),)
+        return roles if self.info is None else (*roles, ("start-cluster-authentication-info-controller", self.info.publish))
 
     @property
     def _verifier(self) -> TokenVerifier:
@@ -127,6 +130,7 @@ def from_flags(flags: ApiServerFlags, env: Env, *, address: str) -> Security:
         int(flags.service_account_max_token_expiration),
         flags.service_account_extend_token_expiration,
         flags.service_account_jwks_uri or f"https://{flags.external_hostname or address}{JWKS_PATH}",
+        AuthenticationInfo(_pem(certificates.client_cas), _pem(certificates.proxy_cas), authenticator.front_proxy),
     )
 
 
@@ -151,6 +155,10 @@ def _front_proxy(flags: ApiServerFlags) -> FrontProxy:
 
 def _authorities(path: str) -> tuple[x509.Certificate, ...]:
     return pki.read_certificates(Path(path)) if path else ()
+
+
+def _pem(certificates: Iterable[x509.Certificate]) -> str:
+    return "".join(pki.certificate_pem(certificate).decode() for certificate in certificates)
 
 
 def _fixed(document: object, content_type: str) -> Callable[[Request, UserInfo], Awaitable[Response]]:

@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from k8sfromscratch.api.registry import CONFIG_MAPS
 from k8sfromscratch.components.apiserver import app
 from k8sfromscratch.components.apiserver.config import ApiServerFlags
 from k8sfromscratch.components.apiserver.security import from_flags
@@ -107,6 +108,32 @@ def test_the_front_proxy_names_users(tmp_path: Path) -> None:
         assert (await ask("front"))[0] == 401
 
     told(tmp_path, story)
+
+
+def test_other_servers_are_told_how_to_know_callers(tmp_path: Path) -> None:
+    ensure(tmp_path, PkiSpec.model_validate(SPEC), datetime.now(UTC))
+
+    async def main() -> dict[str, str]:
+        env = Env()
+        storage = LocalStorage.memory(env)
+        guard = from_flags(flags(tmp_path), env, address="127.0.0.1:1")
+        server = ApiServer(storage, env, app.options_of(flags(tmp_path), env, guard))
+        await server.start()
+        try:
+            return (await server.loopback.get(CONFIG_MAPS, "extension-apiserver-authentication", "kube-system"))["data"]
+        finally:
+            await server.stop()
+            await storage.close()
+
+    assert asyncio.run(main()) == {
+        "client-ca-file": (tmp_path / "ca.crt").read_text(),
+        "requestheader-client-ca-file": (tmp_path / "front-proxy-ca.crt").read_text(),
+        "requestheader-allowed-names": '["front"]',
+        "requestheader-username-headers": '["x-remote-user"]',
+        "requestheader-group-headers": '["x-remote-group"]',
+        "requestheader-uid-headers": '["x-remote-uid"]',
+        "requestheader-extra-headers-prefix": '["x-remote-extra-"]',
+    }
 
 
 @pytest.mark.parametrize("certificate", ["stranger", "server-only"])
