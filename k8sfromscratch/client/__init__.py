@@ -10,8 +10,9 @@ from k8sfromscratch.client.informer import Informer, Informers
 from k8sfromscratch.client.kubeconfig import KubeconfigError, client_from_kubeconfig, client_in_cluster, load_kubeconfig
 from k8sfromscratch.client.leader_election import LeaderElector, LostLease
 from k8sfromscratch.client.rest import Client, WatchEvent
+from k8sfromscratch.client.retry import retry_on_conflict
 from k8sfromscratch.client.store import Store, object_key, split_key
-from k8sfromscratch.client.transport import Reply, StreamReply, Transport, TransportError
+from k8sfromscratch.client.transport import NotConnected, Reply, StreamReply, Transport, TransportError
 from k8sfromscratch.client.workqueue import ShutDown, WorkQueue
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "KubeconfigError",
     "LeaderElector",
     "LostLease",
+    "NotConnected",
     "Reply",
     "ShutDown",
     "Store",
@@ -36,5 +38,6 @@ __all__ = [
     "client_in_cluster",
     "load_kubeconfig",
     "object_key",
+    "retry_on_conflict",
     "split_key",
 ]

@@ -1,9 +1,11 @@
 """Requests over HTTP(S) with aiohttp: one connection pool a client, TLS client certificates or bearer tokens.
 
-A token file is read again when it changes: projected service account tokens are renewed while we run.
+Tokens and certificates that come from files are read again: both are renewed while we run.
 """
 
 import asyncio
+import logging
+import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -13,21 +15,30 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
-from k8sfromscratch.client.transport import Query, Reply, StreamReply, TransportError
+from k8sfromscratch.client.transport import NotConnected, Query, Reply, StreamReply, TransportError
+from k8sfromscratch.process.sockets import watch_peer
+from k8sfromscratch.process.tls import CertificateReload, TlsError
+
+log = logging.getLogger(__name__)
 
 CONNECTIONS_MAX = 256
 CONNECT_S = 10.0
-TOKEN_REREAD_S = 60.0
-"""How long a token read from a file is used before the file is looked at again, as client-go does."""
+UNTAKEN_S = 30.0
+"""A server that takes nothing of what we send for so long is gone."""
+REREAD_S = 60.0
+"""How long a token or a certificate read from a file is used before the file is looked at again, as client-go does."""
 
 
 class HttpsTransport:
-    """`server` is a URL, `https://10.0.0.1:6443`.  Nothing is opened before the first request."""
+    """`server` is a URL, `https://10.0.0.1:6443`.  `certificate` renews the client certificate in `tls`.
+    Nothing is opened before the first request."""
 
-    def __init__(self, server: str, *, tls: ssl.SSLContext | None = None, token: str = "", token_file: str = "") -> None:
+    def __init__(
+        self, server: str, *, tls: ssl.SSLContext | None = None, token: str = "", token_file: str = "", certificate: CertificateReload | None = None
+    ) -> None:
         self._server = server.rstrip("/")
-        self._tls, self._token, self._token_file = tls, token, token_file
-        self._token_read_at = float("-inf")
+        self._tls, self._token, self._token_file, self._certificate = tls, token, token_file, certificate
+        self._read_at = float("-inf")
         self._session: aiohttp.ClientSession | None = None
 
     async def request(
@@ -40,7 +51,7 @@ class HttpsTransport:
             ) as response:
                 return Reply(response.status, _lower(response.headers), await response.read())
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise TransportError(f"{method} {self._server}{path}: {_text(error)}") from error
+            raise _failure(f"{method} {self._server}{path}", error) from error
 
     def stream(
         self, method: str, path: str, *, query: Query = (), headers: Mapping[str, str] | None = None, body: bytes = b""
@@ -57,9 +68,11 @@ class HttpsTransport:
         where = f"{method} {self._server}{path}"
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S)
         try:
-            response = await self._open().request(method, self._url(path, query), headers=self._authorized(headers), data=body or None, timeout=timeout)
+            response = await self._open().request(
+                method, self._url(path, query), headers=self._authorized(headers), data=body or None, timeout=timeout, allow_redirects=False
+            )
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise TransportError(f"{where}: {_text(error)}") from error
+            raise _failure(where, error) from error
         try:
             yield StreamReply(response.status, _lower(response.headers), _chunks(response, where))
         finally:
@@ -67,8 +80,8 @@ class HttpsTransport:
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
-            connector = aiohttp.TCPConnector(limit=CONNECTIONS_MAX, ssl=self._tls if self._tls is not None else True, ttl_dns_cache=30)
-            self._session = aiohttp.ClientSession(connector=connector, read_bufsize=2**18, auto_decompress=True)
+            connector = aiohttp.TCPConnector(limit=CONNECTIONS_MAX, ssl=self._tls if self._tls is not None else True, ttl_dns_cache=30, socket_factory=_socket)
+            self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), read_bufsize=2**18)
         return self._session
 
     def _url(self, path: str, query: Query) -> URL:
@@ -76,13 +89,38 @@ class HttpsTransport:
 
     def _authorized(self, headers: Mapping[str, str] | None) -> dict[str, str]:
         now = asyncio.get_running_loop().time()
-        if self._token_file and now - self._token_read_at > TOKEN_REREAD_S:
+        if now - self._read_at > REREAD_S:
+            self._reread()
+            self._read_at = now
+        return {**(headers or {}), "Authorization": f"Bearer {self._token}"} if self._token else dict(headers or {})
+
+    def _reread(self) -> None:
+        """What cannot be read now does not matter while the old still holds; the server says when it does not."""
+        if self._token_file:
             try:
                 self._token = Path(self._token_file).read_text().strip()
             except OSError as error:
-                raise TransportError(f"the token file {self._token_file} cannot be read: {error.strerror}") from error
-            self._token_read_at = now
-        return {**(headers or {}), "Authorization": f"Bearer {self._token}"} if self._token else dict(headers or {})
+                if not self._token:
+                    raise TransportError(f"the token file {self._token_file} cannot be read: {error.strerror}") from error
+                log.warning("keeping the token used so far: %s: %s", self._token_file, error.strerror)
+        if self._certificate is not None:
+            try:
+                self._certificate.look()
+            except TlsError as error:
+                log.warning("keeping the client certificate used so far: %s", error)
+
+
+def _socket(address: Any) -> socket.socket:
+    """A connection that finds out when its server is gone: a watch only listens, and would wait for ever."""
+    family, kind, protocol, _, _ = address
+    sock = socket.socket(family, kind, protocol)
+    watch_peer(sock, untaken_s=UNTAKEN_S)
+    return sock
+
+
+def _failure(what: str, error: BaseException) -> TransportError:
+    refused = isinstance(error, aiohttp.ClientConnectorError) and not isinstance(error, aiohttp.ClientSSLError)
+    return (NotConnected if refused else TransportError)(f"{what}: {_text(error)}")
 
 
 async def _chunks(response: aiohttp.ClientResponse, where: str) -> AsyncIterator[bytes]:

@@ -9,7 +9,9 @@ Handlers are level-triggered: they get (old, new) and must cope with steps left 
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Mapping
+from contextlib import aclosing
 
 from k8sfromscratch.api.errors import ApiError, Gone
 from k8sfromscratch.api.resource import Resource
@@ -25,8 +27,14 @@ BACKOFF_MAX_S = 15.0
 WATCH_MIN_S = 300
 """A watch is asked to last between this and twice this, at random, so that watches do not all start again at once."""
 
+WATCH_GRACE_S = 30.0
+"""A watch that its server has not ended by then hangs: its connection may be up and the server stuck."""
+
 WATCH_SHORT_S = 1.0
-"""A watch that ends sooner counts as failed, so that a server that closes at once is not asked in a tight loop."""
+"""A watch that ends sooner without an event counts as failed, so that a server that closes at once is not asked in a tight loop."""
+
+WATCH_LONG_S = 30.0
+"""A watch that breaks after this had been established: longer than any attempt to connect takes."""
 
 Handler = Callable[[Object | None, Object | None], None]
 
@@ -69,19 +77,24 @@ class Informer:
         """Until cancelled.  Failures are logged and tried again with backoff; they never end it."""
         failures = 0
         while True:
+            seen, watching_since = self.resource_version, math.inf
             try:
                 if not self.resource_version:
                     await self._list()
-                started = self._env.clock.monotonic()
+                watching_since = self._env.clock.monotonic()
                 await self._watch()
-                failures = 0 if self._env.clock.monotonic() - started > WATCH_SHORT_S else failures + 1
+                problem: Exception | None = None
             except Gone:
                 log.debug("%s: the watch's version is too old, listing again", self.resource.group_resource)
                 self.resource_version = ""
-                failures += 1
+                problem = None
             except (ApiError, TransportError) as error:
-                failures += 1
-                log.log(logging.INFO if failures <= 3 else logging.WARNING, "watching %s: %s", self.resource.group_resource, error)
+                problem = error
+            lasted_s = self._env.clock.monotonic() - watching_since
+            worked = self.resource_version not in ("", seen) or lasted_s > (WATCH_SHORT_S if problem is None else WATCH_LONG_S)
+            failures = 0 if worked and problem is None else 1 if worked else failures + 1
+            if problem is not None:
+                log.log(logging.INFO if failures <= 3 else logging.WARNING, "watching %s: %s", self.resource.group_resource, problem)
             if failures:
                 await asyncio.sleep(self._backoff_s(failures))
 
@@ -101,19 +114,24 @@ class Informer:
 
     async def _watch(self) -> None:
         timeout_s = WATCH_MIN_S + self._env.rng.randrange(WATCH_MIN_S)
-        async for event in self._client.watch(
+        events = self._client.watch(
             self.resource,
             self._namespace,
             resource_version=self.resource_version,
             label_selector=self._labels,
             field_selector=self._fields,
             timeout_s=timeout_s,
-        ):
-            if event.type in ("ADDED", "MODIFIED"):
-                self._put(event.object)
-            elif event.type == "DELETED":
-                self._tell(self.store.remove(object_key(event.object)), None)
-            self.resource_version = event.object["metadata"]["resourceVersion"]
+        )
+        try:
+            async with asyncio.timeout(timeout_s + WATCH_GRACE_S), aclosing(events):
+                async for event in events:
+                    if event.type in ("ADDED", "MODIFIED"):
+                        self._put(event.object)
+                    elif event.type == "DELETED":
+                        self._tell(self.store.remove(object_key(event.object)), None)
+                    self.resource_version = event.object["metadata"]["resourceVersion"]
+        except TimeoutError as error:
+            raise TransportError(f"the watch was to end after {timeout_s} s and did not") from error
 
     def _put(self, obj: Object) -> None:
         old = self.store.get(object_key(obj))

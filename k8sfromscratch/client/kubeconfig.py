@@ -1,7 +1,7 @@
 """kubeconfig files, and the credentials of a pod.
 
-Inline data, files beside the kubeconfig, client certificates and tokens are understood; what runs a program (`exec`, `auth-provider`)
-is refused by name.
+Inline data, files beside the kubeconfig, client certificates and tokens are understood; what we cannot do (run a program for credentials, go
+through a proxy, act as somebody else) is refused by name.
 """
 
 import base64
@@ -16,18 +16,19 @@ import yaml
 
 from k8sfromscratch.client.https import HttpsTransport
 from k8sfromscratch.client.rest import Client
-from k8sfromscratch.process.tls import TlsFiles, client_context
+from k8sfromscratch.process.errors import Fatal
+from k8sfromscratch.process.tls import CertificateReload, TlsFiles, client_context
 
 SERVICE_ACCOUNT_DIR = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
-class KubeconfigError(Exception):
+class KubeconfigError(Fatal):
     """The message names the file and what is wrong in it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What a kubeconfig's context says: where the server is and who we are."""
+    """What a kubeconfig's context says: where the server is and who we are.  A client certificate is data, or files that may be renewed."""
 
     server: str
     namespace: str = "default"
@@ -36,6 +37,7 @@ class Access:
     insecure: bool = False
     cert_data: bytes = b""
     key_data: bytes = b""
+    cert_files: TlsFiles | None = None
     token: str = ""
     token_file: str = ""
 
@@ -57,20 +59,27 @@ def load_kubeconfig(path: str | Path, *, context: str | None = None) -> Access:
     chosen = _named(file, config, "contexts", "context", wanted)
     cluster = _named(file, config, "clusters", "cluster", chosen.get("cluster"))
     user = _named(file, config, "users", "user", chosen["user"]) if chosen.get("user") else {}
-    for unsupported in ("exec", "auth-provider", "username"):
-        if unsupported in user:
-            raise KubeconfigError(
-                f"kubeconfig {file}: user {chosen['user']!r} authenticates by {unsupported!r}, which is not supported: use a certificate or a token"
-            )
+    for unsupported in ("exec", "auth-provider", "username", "as", "as-uid", "as-groups", "as-user-extra"):
+        if user.get(unsupported) not in (None, ""):
+            raise KubeconfigError(f"kubeconfig {file}: user {chosen['user']!r} has {unsupported!r}, which is not supported: use a certificate or a token")
+    for unsupported in ("proxy-url", "tls-server-name"):
+        if cluster.get(unsupported) not in (None, ""):
+            raise KubeconfigError(f"kubeconfig {file}: cluster {chosen.get('cluster')!r} has {unsupported!r}, which is not supported")
+    has_cert, has_key = (any(user.get(f"{name}{form}") for form in ("", "-data")) for name in ("client-certificate", "client-key"))
+    if has_cert != has_key:
+        raise KubeconfigError(f"kubeconfig {file}: user {chosen['user']!r} has only one of client-certificate and client-key")
     if not cluster.get("server"):
         raise KubeconfigError(f"kubeconfig {file}: cluster {chosen.get('cluster')!r} has no server")
+    in_files = "client-certificate-data" not in user and "client-key-data" not in user and has_cert
+    cert_files = TlsFiles(str(file.parent / user["client-certificate"]), str(file.parent / user["client-key"])) if in_files else None
     return Access(
         server=cluster["server"],
         namespace=chosen.get("namespace") or "default",
         ca_data=_blob(file, cluster, "certificate-authority"),
         insecure=bool(cluster.get("insecure-skip-tls-verify")),
-        cert_data=_blob(file, user, "client-certificate"),
-        key_data=_blob(file, user, "client-key"),
+        cert_data=_blob(file, user, "client-certificate") if cert_files is None else b"",
+        key_data=_blob(file, user, "client-key") if cert_files is None else b"",
+        cert_files=cert_files,
         token=user.get("token") or "",
         token_file=str(file.parent / user["tokenFile"]) if user.get("tokenFile") else "",
     )
@@ -93,23 +102,25 @@ def in_cluster() -> Access:
 
 def transport_for(access: Access) -> HttpsTransport:
     """Raises TlsError where a certificate cannot be used."""
-    tls = None
+    tls, certificate = None, None
     if access.server.startswith("https://"):
         # Python's ssl takes certificates from files only; this one lives as long as the call.
         with tempfile.TemporaryDirectory(prefix="kfs-") as folder:
-            files = None
+            files = access.cert_files
             if access.cert_data:
                 files = TlsFiles(str(Path(folder) / "tls.crt"), str(Path(folder) / "tls.key"))
                 Path(files.cert_file).write_bytes(access.cert_data)
                 Path(files.key_file).write_bytes(access.key_data)
             tls = client_context(ca_file=access.ca_file, ca_data=access.ca_data, files=files, insecure=access.insecure)
-    return HttpsTransport(access.server, tls=tls, token=access.token, token_file=access.token_file)
+            if access.cert_files is not None:
+                certificate = CertificateReload(tls, access.cert_files)
+    return HttpsTransport(access.server, tls=tls, token=access.token, token_file=access.token_file, certificate=certificate)
 
 
 def client_from_kubeconfig(path: str | Path, *, context: str | None = None, token: str | None = None, user_agent: str = "kfs") -> Client:
     access = load_kubeconfig(path, context=context)
     if token is not None:
-        access = replace(access, token=token, token_file="", cert_data=b"", key_data=b"")
+        access = replace(access, token=token, token_file="", cert_data=b"", key_data=b"", cert_files=None)
     return Client(transport_for(access), user_agent=user_agent)
 
 

@@ -17,11 +17,18 @@ from k8sfromscratch.api.registry import LEASES
 from k8sfromscratch.client.rest import Client, Object
 from k8sfromscratch.client.transport import TransportError
 from k8sfromscratch.process.clock import Env, rfc3339_micro
+from k8sfromscratch.process.errors import Fatal
 
 log = logging.getLogger(__name__)
 
 
-class LostLease(Exception):
+RELEASE_S = 2.0
+"""How long giving the lease back may hold up the process's end; without it the next leader waits for the lease to expire."""
+JITTER = 0.2
+"""Of the wait between two attempts to get the lease, so that candidates do not keep colliding."""
+
+
+class LostLease(Fatal):
     """We led and cannot any more: the process should end and be started again, since its work may be half done."""
 
 
@@ -48,12 +55,14 @@ class LeaderElector:
 
     async def run(self, work: Callable[[], Awaitable[None]]) -> None:
         """Waits for the lease, works while it is held, and gives it back when cancelled.  Raises LostLease."""
+        asked_at = self._env.clock.monotonic()
         while not await self._try():
-            await asyncio.sleep(self._retry_period_s * (1 + self._env.rng.random() * 0.2))
+            await asyncio.sleep(self._retry_period_s * (1 + self._env.rng.random() * JITTER))
+            asked_at = self._env.clock.monotonic()
         self.leading = True
         log.info("leading as %s", self._identity)
         working = asyncio.ensure_future(work())
-        renewing = asyncio.ensure_future(self._renew())
+        renewing = asyncio.ensure_future(self._renew(asked_at))
         try:
             await asyncio.wait((working, renewing), return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -67,14 +76,20 @@ class LeaderElector:
             if isinstance(result, BaseException) and not isinstance(result, asyncio.CancelledError):
                 raise result
 
-    async def _renew(self) -> None:
-        renewed_at = self._env.clock.monotonic()
+    async def _renew(self, held_since: float) -> None:
+        """Counted from before the request that renewed it: others count from when they see its result.  A request that hangs does not extend it."""
         while True:
             await asyncio.sleep(self._retry_period_s)
-            if await self._try():
-                renewed_at = self._env.clock.monotonic()
-            elif self._env.clock.monotonic() - renewed_at > self._renew_deadline_s:
-                raise LostLease(f"the lease {self._namespace}/{self._name} could not be renewed for {self._renew_deadline_s} s")
+            remaining_s = held_since + self._renew_deadline_s - self._env.clock.monotonic()
+            try:
+                async with asyncio.timeout(max(remaining_s, 0.0)):
+                    asked_at = self._env.clock.monotonic()
+                    while not await self._try():
+                        await asyncio.sleep(self._retry_period_s)
+                        asked_at = self._env.clock.monotonic()
+            except TimeoutError as error:
+                raise LostLease(f"the lease {self._namespace}/{self._name} could not be renewed for {self._renew_deadline_s} s") from error
+            held_since = asked_at
 
     async def _try(self) -> bool:
         """Takes or renews the lease; whether we hold it now."""
@@ -125,8 +140,12 @@ class LeaderElector:
     async def _release(self) -> None:
         """Lets the next one begin at once."""
         try:
-            lease = await self._client.get(LEASES, self._name, self._namespace)
-            if (lease.get("spec") or {}).get("holderIdentity") == self._identity:
-                await self._client.update(LEASES, {**lease, "spec": {**lease["spec"], "holderIdentity": "", "leaseDurationSeconds": 1}})
-        except (ApiError, TransportError) as error:
+            async with asyncio.timeout(RELEASE_S):
+                lease = await self._client.get(LEASES, self._name, self._namespace)
+                spec = lease.get("spec") or {}
+                if spec.get("holderIdentity") == self._identity:
+                    now = rfc3339_micro(self._env.clock.now())
+                    given_back = {"holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": now}
+                    await self._client.update(LEASES, {**lease, "spec": {**spec, **given_back}})
+        except (ApiError, TransportError, TimeoutError) as error:
             log.info("giving back the lease %s: %s", self._name, error)

@@ -1,20 +1,20 @@
 """The typed face of the API: verbs on resources, over any transport.
 
-Failures are `api.errors.ApiError` (the server's Status) or `TransportError` (nobody knows).  A request is tried again only where that is safe
-and asked for: 429 and 503 with Retry-After, and a read whose connection failed.
+Failures are `api.errors.ApiError` (the server's Status) or `TransportError` (nobody knows).  A request is tried again only where the server
+asks for it (429 and 503 with Retry-After), and a read where there was no connection; everything else is its caller's to decide.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import quote
 
 import orjson
 
-from k8sfromscratch.api.errors import ApiError, Gone, from_status
+from k8sfromscratch.api.errors import ApiError, BadRequest, Gone, from_status
 from k8sfromscratch.api.resource import Resource
-from k8sfromscratch.client.transport import Query, Reply, Transport, TransportError
+from k8sfromscratch.client.transport import NotConnected, Query, Reply, Transport, TransportError
 
 Object = dict[str, Any]
 PatchType = Literal["merge", "strategic", "json", "apply"]
@@ -23,6 +23,8 @@ PAGE_SIZE = 500
 """Objects a page of a list, as client-go asks for."""
 TRIES_MAX = 5
 """Of one request: the first and four more."""
+RECONNECT_FIRST_S = 0.2
+"""Doubled each time: a server that is started again is back within the 3 s that this makes."""
 RETRY_AFTER_MAX_S = 10.0
 LINE_MAX_BYTES = 16 * 1024 * 1024
 """Of one watch event; a longer one means that the stream is not what we think."""
@@ -113,6 +115,13 @@ class Client:
             query.append(("force", "true"))
         return await self._call("PATCH", _path(res, namespace, name, subresource), query, orjson.dumps(patch), _PATCH_TYPES[patch_type])
 
+    async def apply(self, res: Resource, obj: Object, *, field_manager: str, force: bool = False, subresource: str | None = None) -> Object:
+        """Server-side apply: `obj` holds the fields that are ours; made where it does not exist.  Raises Conflict where another manager owns one."""
+        meta = obj["metadata"]
+        return await self.patch(
+            res, meta["name"], obj, meta.get("namespace"), patch_type="apply", subresource=subresource, field_manager=field_manager, force=force
+        )
+
     async def delete(
         self,
         res: Resource,
@@ -151,7 +160,7 @@ class Client:
         field_selector: str = "",
         timeout_s: int | None = None,
         bookmarks: bool = True,
-    ) -> AsyncIterator[WatchEvent]:
+    ) -> AsyncGenerator[WatchEvent, None]:
         """Until the server ends the stream.  An ERROR event is raised as its ApiError: Gone means that a new list is needed."""
         query = [("watch", "true"), ("resourceVersion", resource_version), *_selectors(label_selector, field_selector)]
         if timeout_s is not None:
@@ -162,10 +171,13 @@ class Client:
             if reply.status != 200:
                 raise _error(reply.status, b"".join([chunk async for chunk in reply.chunks]))
             async for line in _lines(reply.chunks):
-                event = orjson.loads(line)
-                if event["type"] == "ERROR":
-                    raise from_status(event["object"], int(event["object"].get("code") or 500))
-                yield WatchEvent(event["type"], event["object"])
+                event = _decoded(line)
+                kind, obj = event.get("type"), event.get("object")
+                if not isinstance(kind, str) or not isinstance(obj, dict):
+                    raise TransportError(f"this is no watch event: {line[:100]!r}")
+                if kind == "ERROR":
+                    raise from_status(obj, int(obj.get("code") or 500))
+                yield WatchEvent(kind, obj)
 
     async def raw(self, method: str, path: str, *, query: Query = (), headers: Mapping[str, str] | None = None, body: bytes = b"") -> Reply:
         """One request as it is, its answer as it is."""
@@ -185,13 +197,13 @@ class Client:
         for attempt in range(1, TRIES_MAX + 1):
             try:
                 reply = await self._transport.request(method, path, query=query, headers=headers, body=body)
-            except TransportError:
+            except NotConnected:
                 if method != "GET" or attempt == TRIES_MAX:
                     raise
-                await asyncio.sleep(0.1 * 2**attempt)
+                await asyncio.sleep(RECONNECT_FIRST_S * 2 ** (attempt - 1))
                 continue
             if reply.status < 300:
-                return dict(orjson.loads(reply.body))
+                return _decoded(reply.body)
             retry_after = reply.headers.get("retry-after", "")
             if reply.status in (429, 503) and retry_after.isdigit() and attempt < TRIES_MAX:
                 await asyncio.sleep(min(float(retry_after), RETRY_AFTER_MAX_S))
@@ -201,6 +213,9 @@ class Client:
 
 
 def _path(res: Resource, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
+    for part in (namespace, name):
+        if part is not None and ("/" in part or part in (".", "..")):
+            raise BadRequest(f'invalid resource name "{part}": may not be "." or ".." or contain "/"')
     return quote(res.path(namespace or None, name, subresource), safe="/:@!$&'()*+,;=~-._")
 
 
@@ -228,6 +243,16 @@ def _error(status: int, body: bytes) -> ApiError:
     if isinstance(parsed, dict) and parsed.get("kind") == "Status":
         return from_status(parsed, status)
     return from_status({"message": body[:500].decode(errors="replace") or f"HTTP {status}"}, status)
+
+
+def _decoded(body: bytes) -> Object:
+    try:
+        decoded = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise TransportError(f"the server's answer is not JSON: {body[:100]!r}") from error
+    if not isinstance(decoded, dict):
+        raise TransportError(f"the server's answer is not an object: {body[:100]!r}")
+    return decoded
 
 
 async def _lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

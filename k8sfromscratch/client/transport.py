@@ -12,6 +12,10 @@ class TransportError(Exception):
     """The server was not reached, or the connection broke: nothing is known about what it did.  The cause is chained."""
 
 
+class NotConnected(TransportError):
+    """There was no connection at all: the server has seen nothing of the request."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     status: int

@@ -17,11 +17,8 @@ import asyncio
 import heapq
 from collections import deque
 
+from k8sfromscratch.client.rate_limit import RateLimiter
 from k8sfromscratch.process.clock import Env
-
-BACKOFF_FIRST_S = 0.005
-BACKOFF_MAX_S = 1000.0
-"""A failing key is tried again after 5 ms, doubling up to here (client-go's default)."""
 
 
 class ShutDown(Exception):
@@ -35,7 +32,7 @@ class WorkQueue:
         self._queue: deque[str] = deque()
         self._dirty: set[str] = set()
         self._processing: set[str] = set()
-        self._failures: dict[str, int] = {}
+        self._limiter = RateLimiter(env.clock)
         self._delayed: list[tuple[float, int, str]] = []
         self._ready_at: dict[str, float] = {}
         self._sequence = 0
@@ -71,15 +68,13 @@ class WorkQueue:
 
     def add_rate_limited(self, key: str) -> None:
         """Adds it after its backoff, which grows with each call until `forget`."""
-        failures = self._failures.get(key, 0)
-        self._failures[key] = failures + 1
-        self.add_after(key, min(BACKOFF_FIRST_S * 2 ** min(failures, 30), BACKOFF_MAX_S))
+        self.add_after(key, self._limiter.delay_s(key))
 
     def forget(self, key: str) -> None:
-        self._failures.pop(key, None)
+        self._limiter.forget(key)
 
     def retries(self, key: str) -> int:
-        return self._failures.get(key, 0)
+        return self._limiter.retries(key)
 
     async def get(self) -> str:
         """The next key, as soon as there is one.  Raises ShutDown."""
@@ -111,6 +106,8 @@ class WorkQueue:
     def shut_down(self) -> None:
         """Takes no more keys; what is in the queue still comes out."""
         self._shut_down = True
+        self._delayed.clear()
+        self._ready_at.clear()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -10,7 +10,7 @@ import random
 import selectors
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from k8sfromscratch.process.clock import Env, LoopClock
 
@@ -19,6 +19,7 @@ T = TypeVar("T")
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 TURNS_MAX = 50_000_000
 """Loop turns after which a run is taken to be endless."""
+TASKS_SHOWN_MAX = 20
 
 
 class Deadlock(RuntimeError):
@@ -31,8 +32,12 @@ class _NoSelector(selectors.BaseSelector):
     def __init__(self) -> None:
         self._keys: dict[int, selectors.SelectorKey] = {}
         self.advance: Callable[[float | None], None] = lambda timeout: None
+        self.sealed = False
+        """Set when the loop has registered its own wake-up pipe, which nobody ever needs."""
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        if self.sealed:
+            raise _refused("a socket or a pipe")
         fd = fileobj if isinstance(fileobj, int) else fileobj.fileno()
         key = self._keys[fd] = selectors.SelectorKey(fileobj, fd, events, data)
         return key
@@ -55,7 +60,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         selector = _NoSelector()
         super().__init__(selector)
-        selector.advance = self._advance
+        selector.advance, selector.sealed = self._advance, True
         self._virtual_now = 0.0
         self._turns = 0
 
@@ -67,19 +72,44 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         if self._turns > TURNS_MAX:
             raise RuntimeError(f"more than {TURNS_MAX} turns at virtual time {self._virtual_now:.3f} s: something spins")
         if timeout is None:
-            raise Deadlock(f"at virtual time {self._virtual_now:.3f} s nothing is ready and no timer is set")
+            raise Deadlock(f"at virtual time {self._virtual_now:.3f} s nothing is ready and no timer is set; waiting: {_waiting(self)}")
         if timeout > 0:
             # The loop runs timers up to now + its clock's resolution; a hair more makes sure that rounding never leaves the next one behind.
             self._virtual_now += timeout + 1e-9
 
     def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]
-        raise RuntimeError(f"a thread was asked for ({func!r}): on virtual time nothing may wait for the outside")
+        raise _refused(f"a thread ({func!r})")
 
     async def create_connection(self, *args: Any, **kwargs: Any) -> Any:
-        raise RuntimeError("a connection was asked for: on virtual time nothing may wait for the outside")
+        raise _refused("a connection")
 
     async def create_server(self, *args: Any, **kwargs: Any) -> Any:
-        raise RuntimeError("a server was asked for: on virtual time nothing may wait for the outside")
+        raise _refused("a server")
+
+    async def create_datagram_endpoint(self, *args: Any, **kwargs: Any) -> Any:
+        raise _refused("a datagram socket")
+
+    async def subprocess_exec(self, *args: Any, **kwargs: Any) -> Any:
+        raise _refused("a subprocess")
+
+    async def subprocess_shell(self, *args: Any, **kwargs: Any) -> Any:
+        raise _refused("a subprocess")
+
+
+def _refused(what: str) -> RuntimeError:
+    return RuntimeError(f"{what} was asked for: on virtual time nothing may wait for the outside")
+
+
+def _waiting(loop: asyncio.AbstractEventLoop) -> str:
+    """The innermost line of ours that each task waits at."""
+    places = []
+    for task in asyncio.all_tasks(loop):
+        place, coroutine = "its start", cast("Any", task.get_coro())
+        while (frame := getattr(coroutine, "cr_frame", None)) is not None:
+            place = f"{frame.f_code.co_qualname} ({frame.f_code.co_filename}:{frame.f_lineno})"
+            coroutine = getattr(coroutine, "cr_await", None)
+        places.append(f"{task.get_name()} at {place}")
+    return ", ".join(sorted(places)[:TASKS_SHOWN_MAX])
 
 
 def virtual_env(seed: int) -> Env:

@@ -1,4 +1,6 @@
 import asyncio
+import socket
+from collections.abc import Callable, Coroutine
 
 import pytest
 
@@ -49,20 +51,37 @@ def test_the_same_seed_gives_the_same_randomness() -> None:
 
 
 def test_waiting_for_nothing_is_a_deadlock() -> None:
-    async def main(env: Env) -> None:
+    async def nobody_answers() -> None:
         await asyncio.get_running_loop().create_future()
 
-    with pytest.raises(Deadlock):
+    async def main(env: Env) -> None:
+        await asyncio.sleep(5)
+        await nobody_answers()
+
+    with pytest.raises(Deadlock, match=r"at virtual time 5\.000 s .*nobody_answers \("):
         run_virtual(main)
 
 
-def test_threads_and_connections_are_refused() -> None:
-    async def threads(env: Env) -> None:
-        await asyncio.to_thread(len, "x")
+async def _readable() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        await asyncio.get_running_loop().sock_recv(ours, 1)
 
-    async def connections(env: Env) -> None:
-        await asyncio.open_connection("127.0.0.1", 1)
 
-    for main in (threads, connections):
-        with pytest.raises(RuntimeError, match="on virtual time"):
-            run_virtual(main)
+@pytest.mark.parametrize(
+    ("what", "outside"),
+    [
+        ("a thread", lambda: asyncio.to_thread(len, "x")),
+        ("a connection", lambda: asyncio.open_connection("127.0.0.1", 1)),
+        ("a server", lambda: asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)),
+        ("a subprocess", lambda: asyncio.create_subprocess_exec("true")),
+        ("a socket or a pipe", _readable),
+    ],
+)
+def test_what_waits_for_the_outside_is_refused(what: str, outside: Callable[[], Coroutine[None, None, None]]) -> None:
+    async def main(env: Env) -> None:
+        await outside()
+
+    with pytest.raises(RuntimeError, match=f"^{what}.* was asked for: on virtual time"):
+        run_virtual(main)
