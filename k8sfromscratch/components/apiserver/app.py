@@ -19,7 +19,7 @@ from k8sfromscratch.components.apiserver.config import ApiServerFlags
 from k8sfromscratch.components.apiserver.names import random_suffix
 from k8sfromscratch.components.apiserver.routes import Route, Verb
 from k8sfromscratch.components.apiserver.security import Security
-from k8sfromscratch.components.apiserver.server import ApiServer, ApiServerOptions
+from k8sfromscratch.components.apiserver.server import ApiServer, ApiServerOptions, requests_log
 from k8sfromscratch.components.apiserver.streaming import Streaming
 from k8sfromscratch.components.apiserver.streaming_kubelet import NO_KUBELETS, Kubelets, kubelets_from_flags
 from k8sfromscratch.core.admission.chain import UnknownPlugin, chain
@@ -34,6 +34,8 @@ from k8sfromscratch.storage.remote import RemoteStorage
 
 log = logging.getLogger(__name__)
 
+# --v from which on each request is logged; upstream's.
+_V_REQUESTS = 4
 # How long requests that are under way at the end may take; watches end at once.
 _DRAIN_S = 5.0
 
@@ -42,6 +44,8 @@ async def run(flags: ApiServerFlags, env: Env) -> None:
     """Serves until cancelled.  Raises StartError."""
     if not flags.tls_cert_file:
         raise StartError("--tls-cert-file and --tls-private-key-file are required: the API is served over TLS only")
+    if flags.v >= _V_REQUESTS:
+        requests_log.setLevel(logging.DEBUG)
     address = flags.advertise_address or _own_address(flags.bind_address)
     guard = security.from_flags(flags, env, address=f"{address}:{flags.secure_port}")
     options = options_of(flags, env, guard)

@@ -25,6 +25,17 @@ def of(obj: Object, output: Output = Output(), status: int = 200) -> Response:
     return raw(orjson.dumps(obj), output, status)
 
 
+def list_json(head: bytes, member: str, parts: list[bytes]) -> bytes:
+    """The object `head` with one more member, the array of `parts`.  One join makes one buffer: a second copy of a list of megabytes
+    took twenty times as long as the join, for all its pages are new.  `parts` is used up."""
+    start = b'%b,"%b":[' % (head[:-1], member.encode())
+    if not parts:
+        return start + b"]}"
+    parts[0] = start + parts[0]
+    parts[-1] += b"]}"
+    return b",".join(parts)
+
+
 def failure(error: ApiError) -> Response:
     response = Response(error.http_code, orjson.dumps(error.status()))
     if error.retry_after_s is not None:

@@ -46,6 +46,8 @@ from k8sfromscratch.process.http import Request, Response, Upgrade
 from k8sfromscratch.storage.interface import Storage, StorageError
 
 log = logging.getLogger(__name__)
+requests_log = logging.getLogger(f"{__name__}.requests")
+"""A line a request at level DEBUG."""
 
 # Upstream's --request-timeout: whatever takes longer hangs.
 _REQUEST_TIMEOUT_S = 60.0
@@ -174,8 +176,11 @@ class ApiServer:
             log.exception("%s %s failed", request.method, request.path)
             response = replies.failure(errors.InternalError("an error on the server has prevented the request from succeeding"))
         if isinstance(response, Response):
-            duration_s = None if is_long_running(info) else self.env.clock.monotonic() - started_s
-            self.metrics.observe(info, known, response.status, duration_s)
+            duration_s = self.env.clock.monotonic() - started_s
+            self.metrics.observe(info, known, response.status, None if is_long_running(info) else duration_s)
+            if requests_log.isEnabledFor(logging.DEBUG):
+                agent = request.headers.get("user-agent", "")
+                requests_log.debug("%s %s %d %.1f ms, %s %s", request.method, request.raw_path, response.status, duration_s * 1e3, request.remote, agent)
         return response
 
     async def _answer(self, request: Request, info: RequestInfo) -> Response | Upgrade:

@@ -4,7 +4,10 @@ Columns and cells are `api.columns`'; here is the wire form.  Source: meta.k8s.i
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
+
+import orjson
 
 from k8sfromscratch.api import columns
 from k8sfromscratch.api.errors import BadRequest
@@ -12,6 +15,7 @@ from k8sfromscratch.api.registry import PODS
 from k8sfromscratch.components.apiserver.call import Call
 from k8sfromscratch.components.apiserver.conversion import to_served
 from k8sfromscratch.components.apiserver.entries import Entry, Object
+from k8sfromscratch.components.apiserver.replies import list_json
 from k8sfromscratch.process.clock import Clock
 
 _INCLUDE = ("", "None", "Metadata", "Object")
@@ -28,16 +32,17 @@ class Transformer:
             return self._partial(call, obj)
         return self._table(call, [obj], {"resourceVersion": obj["metadata"].get("resourceVersion", "")}, headed=headed)
 
-    def many(self, call: Call, entries: Sequence[Entry], metadata: Mapping[str, Any]) -> Object:
-        objs = [to_served(call.served, entry.decode()) for entry in entries]
+    def many(self, call: Call, entries: Sequence[Entry], metadata: Mapping[str, Any]) -> bytes:
+        """JSON.  Each object is decoded, turned and encoded before the next one: thousands of decoded objects at once would keep the
+        garbage collector busier than all the rest."""
         if call.output.transform == "Table":
-            return self._table(call, objs, metadata)
-        return {
-            "kind": "PartialObjectMetadataList",
-            "apiVersion": _version(call),
-            "metadata": dict(metadata),
-            "items": [self._partial(call, obj) for obj in objs],
-        }
+            whole, member, now = self._table(call, [], metadata), "rows", self._clock.now()
+            parts = [orjson.dumps(self._row(call, to_served(call.served, entry.decode()), now)) for entry in entries]
+        else:
+            whole, member = {"kind": "PartialObjectMetadataList", "apiVersion": _version(call), "metadata": dict(metadata)}, "items"
+            parts = [orjson.dumps(self._partial(call, to_served(call.served, entry.decode()))) for entry in entries]
+        whole.pop(member, None)
+        return list_json(orjson.dumps(whole), member, parts)
 
     def bookmark(self, call: Call, obj: Object) -> Object:
         """A bookmark has a version and no object: a Table tells it in its row's object."""
@@ -51,23 +56,25 @@ class Transformer:
 
     def _table(self, call: Call, objs: Sequence[Object], metadata: Mapping[str, Any], *, headed: bool = True) -> Object:
         resource = call.served.resource
-        now = self._clock.now()
         headings = [
             {"name": column.name, "type": column.type, "format": column.format, "description": column.description, "priority": column.priority}
             for column in columns.columns(resource)
         ]
-        rows = []
-        for obj in objs:
-            row: Object = {"cells": columns.cells(resource, obj, now)}
-            if resource == PODS and (obj.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
-                phase = obj["status"]["phase"]
-                message = "The pod has completed successfully." if phase == "Succeeded" else "The pod failed."
-                row["conditions"] = [{"type": "Completed", "status": "True", "reason": phase, "message": message}]
-            included = self._row_object(call, obj)
-            if included is not None:
-                row["object"] = included
-            rows.append(row)
+        now = self._clock.now()
+        rows = [self._row(call, obj, now) for obj in objs]
         return {"kind": "Table", "apiVersion": _version(call), "metadata": dict(metadata), "columnDefinitions": headings if headed else None, "rows": rows}
+
+    def _row(self, call: Call, obj: Object, now: datetime) -> Object:
+        resource = call.served.resource
+        row: Object = {"cells": columns.cells(resource, obj, now)}
+        if resource == PODS and (obj.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
+            phase = obj["status"]["phase"]
+            message = "The pod has completed successfully." if phase == "Succeeded" else "The pod failed."
+            row["conditions"] = [{"type": "Completed", "status": "True", "reason": phase, "message": message}]
+        included = self._row_object(call, obj)
+        if included is not None:
+            row["object"] = included
+        return row
 
     def _row_object(self, call: Call, obj: Object) -> Object | None:
         include = call.request.arg("includeObject")
