@@ -23,6 +23,9 @@ PACKAGES = ("linux-image-cloud-amd64", "initramfs-tools", "udev", "sudo")
 USER = "vagrant"
 """With sudo and without a password: what Vagrant expects of a box."""
 
+KEY_OPTIONS = ("-t", "rsa", "-b", "3072", "-m", "PEM")
+"""Not ECDSA: the net-ssh of Vagrant 2.3.4 fails on such a key with OpenSSL 3."""
+
 DISK_GB = 10
 KERNEL_OPTIONS = "root=/dev/vda rw console=ttyS0 net.ifnames=0"
 
@@ -88,7 +91,7 @@ class Box:
 
 def ensure(debian: str = "bookworm") -> Box:
     """Builds the box unless it is there; boxes of older recipes are removed."""
-    recipe = json.dumps([debian, node_image.PACKAGES, node_image.FILES, PACKAGES, FILES, SETUP, VAGRANTFILE, DISK_GB], sort_keys=True)
+    recipe = json.dumps([debian, KEY_OPTIONS, node_image.PACKAGES, node_image.FILES, PACKAGES, FILES, SETUP, VAGRANTFILE, DISK_GB], sort_keys=True)
     digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
     directory = CACHE_DIR / "box" / digest
     if not directory.exists():
@@ -106,7 +109,7 @@ def ensure(debian: str = "bookworm") -> Box:
 
 def _build(debian: str, directory: Path) -> None:
     key = directory / "ssh_key"
-    run(["ssh-keygen", "-q", "-t", "ecdsa", "-m", "PEM", "-N", "", "-C", "box", "-f", key])
+    run(["ssh-keygen", "-q", *KEY_OPTIONS, "-N", "", "-C", "box", "-f", key])
     authorized = f"/home/{USER}/.ssh/authorized_keys"
     owner = f'chroot "$1" chown -R {USER}: /home/{USER} && chmod 700 "$1/home/{USER}/.ssh" && chmod 440 "$1/etc/sudoers.d/lab"\n'
     root = directory / "root"
