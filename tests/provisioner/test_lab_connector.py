@@ -7,12 +7,13 @@ from pyinfra.api.exceptions import InventoryError
 
 from k8sfromscratch.lab import keys, record
 from k8sfromscratch.lab.connector import LabConnector
+from k8sfromscratch.lab.spec import load_spec
 
 
 def test_names_carry_how_to_reach_the_machine() -> None:
     ((name, data, groups),) = LabConnector.make_names_data("worker-1")
     assert (name, groups) == ("@lab/worker-1", [])
-    assert data["ssh_hostname"] == "10.89.0.101"
+    assert data["ssh_hostname"] == str(load_spec().machine("worker-1").address)
     assert data["node_name"] == "worker-1"
     assert data["ssh_strict_host_key_checking"] == "yes"
     assert data["ssh_known_hosts_file"] == str(keys.KNOWN_HOSTS), "never the user's own"

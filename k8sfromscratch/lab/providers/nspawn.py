@@ -15,7 +15,7 @@ import uuid
 from pathlib import Path
 
 from k8sfromscratch.lab import cgroups, keys, network, node_image
-from k8sfromscratch.lab.errors import MissingTool, NotReady
+from k8sfromscratch.lab.errors import LabError, MissingTool, NotReady
 from k8sfromscratch.lab.providers.base import Provider
 from k8sfromscratch.lab.record import LAB_DIR, MachineRecord, Record
 from k8sfromscratch.lab.shell import attempt, run
@@ -45,6 +45,7 @@ class NspawnProvider(Provider):
                 return
             if os.geteuid() != 0:
                 raise MissingTool("nspawn machines need root: run it as root, or with sudo")
+            self._refuse_another_lab()
             network.check_ranges(self.spec)
             node_image.ensure(self.spec.debian)
             keys.ensure(self.spec)
@@ -79,6 +80,18 @@ class NspawnProvider(Provider):
         for name in Record.load().machines:
             self.remove(name)
         network.remove()
+
+    def _refuse_another_lab(self) -> None:
+        """A lab of the same name from another checkout has the same cgroups and the same bridge: starting ours would end its machines."""
+        machines = Record.load().machines
+        for machine in self.spec.machines:
+            name = self._full_name(machine)
+            ours = machine.name in machines and machines[machine.name].cgroup == name
+            if not ours and cgroups.processes(name):
+                raise LabError(f"another lab named {self.spec.name!r} runs on this host: take it down where it was made, or set LAB_NAME and LAB_MACHINE_CIDR")
+
+    def _full_name(self, machine: Machine) -> str:
+        return f"{self.spec.name}-{machine.name}"
 
     def _define(self, machine: Machine) -> None:
         """The machine's root: a copy of the image with its address, name and keys.  An unfinished copy has another name."""
@@ -119,10 +132,10 @@ class NspawnProvider(Provider):
         }
 
     def _start(self, machine: Machine) -> None:
-        full_name = f"{self.spec.name}-{machine.name}"
+        full_name = self._full_name(machine)
         with Record.locked() as record:
             known = record.machines[machine.name]
-            known.cgroup = f"{self.spec.name}-{machine.name}"
+            known.cgroup = full_name
         cgroups.remove(full_name)
         # The kernel takes the interface of a machine that ended away a moment later; nspawn would find its name taken.
         attempt(["ip", "link", "delete", f"vb-{full_name}"])
