@@ -92,14 +92,19 @@ class LeaderElector:
             held_since = asked_at
 
     async def _try(self) -> bool:
-        """Takes or renews the lease; whether we hold it now."""
+        """Takes or renews the lease; whether we hold it now.  One request that hangs must leave time for another try (upstream's client likewise)."""
+        try:
+            async with asyncio.timeout(self._renew_deadline_s / 2):
+                return await self._take_or_renew()
+        except (ApiError, TransportError, TimeoutError) as error:
+            log.warning("the lease %s: %s", self._name, str(error) or "no answer in time")
+            return False
+
+    async def _take_or_renew(self) -> bool:
         try:
             lease = await self._client.get(LEASES, self._name, self._namespace)
         except NotFound:
             return await self._write(self._spec(None), None)
-        except (ApiError, TransportError) as error:
-            log.warning("reading the lease %s: %s", self._name, error)
-            return False
         now = self._env.clock.monotonic()
         spec = lease.get("spec") or {}
         if self._observed != spec:
@@ -118,10 +123,7 @@ class LeaderElector:
             else:
                 written = await self._client.update(LEASES, {**lease, "spec": spec})
         except (AlreadyExists, Conflict):
-            return False
-        except (ApiError, TransportError) as error:
-            log.warning("writing the lease %s: %s", self._name, error)
-            return False
+            return False  # another was quicker
         self._observed, self._observed_at = written.get("spec"), self._env.clock.monotonic()
         return True
 
