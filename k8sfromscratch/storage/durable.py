@@ -65,7 +65,7 @@ class DurableStorage:
                 raise translated(error) from error
         self._watchers.add(watcher)
         async for batch in self._watchers.read(watcher):
-            if batch.revision >= start_revision:
+            if not batch.events or batch.revision >= start_revision:
                 yield batch
 
     async def request_progress(self) -> None:

@@ -232,6 +232,27 @@ def test_a_killed_apiserver_comes_back_with_everything(cluster, kubectl):
     assert kubectl.json("get", "configmap", "kept")["data"] == {"a": "b"}
 
 
+def test_a_killed_etcd_loses_nothing_and_watches_go_on(cluster, kubectl):
+    kubectl("create", "configmap", "kept", "--from-literal=a=b")
+    watching = subprocess.Popen(
+        ["kubectl", "--kubeconfig", str(kubectl.kubeconfig), "-n", kubectl.namespace, "get", "configmaps", "--watch", "-o", "name"],
+        env={"HOME": str(kubectl.home), "PATH": "/usr/bin:/bin"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert watching.stdout is not None
+    assert watching.stdout.readline() == "configmap/kept\n"
+    cluster.processes["etcd"].kill()
+    cluster.processes["etcd"].wait()
+    cluster.start_etcd()
+    cluster.wait_ready()
+    assert kubectl.json("get", "configmap", "kept")["data"] == {"a": "b"}
+    kubectl("create", "configmap", "new")
+    assert watching.stdout.readline() == "configmap/new\n"
+    watching.terminate()
+    watching.communicate()
+
+
 def test_server_side_apply(kubectl):
     assert "serverside-applied" in kubectl("apply", "--server-side", "-f", "-", text=DEPLOYMENT)
     kubectl("scale", "deployment", "web", "--replicas=7")

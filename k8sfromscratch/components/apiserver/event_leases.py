@@ -22,6 +22,10 @@ class EventLeases:
         self._keys = 0
         self._until_s = 0.0
 
+    def forget(self) -> None:
+        """The store does not know it any more: it was restored from older data, or its clock jumped."""
+        self._lease = 0
+
     async def get(self) -> int:
         """The lease for an event that is written now.  Raises StorageError."""
         now_s = self._clock.monotonic()

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 _PAGE = 1000
 _RETRY_S = 1.0
+_PROBE_S = 5.0
 # Longer than any healthy store needs; upstream gives up on a too large resourceVersion after three seconds as well.
 _CATCH_UP_TIMEOUT_S = 3.0
 # Where the awaited revision is of a key outside /registry/, no event brings it: then a progress mark is asked for.
@@ -52,6 +53,8 @@ class Feed:
     async def start(self) -> None:
         """Returns when the caches hold what the store holds."""
         self._task = asyncio.create_task(self._run(), name="apiserver-feed")
+        probing = asyncio.create_task(self._probe(), name="apiserver-feed-probe")
+        self._tasks.add(probing)
         synced = asyncio.create_task(self._synced.wait())
         await asyncio.wait({synced, self._task}, return_when=asyncio.FIRST_COMPLETED)
         if not synced.done():
@@ -139,6 +142,12 @@ class Feed:
                 self.connected = False
                 log.warning("store not readable, trying again: %s", error)
                 await asyncio.sleep(_RETRY_S)
+
+    async def _probe(self) -> None:
+        """A watch that nothing happens on looks the same whether it is open or not: a progress mark tells."""
+        while True:
+            await asyncio.sleep(_PROBE_S if self.connected else _RETRY_S)
+            await self._ask_progress()
 
     async def _load(self) -> None:
         found: dict[str, list[Entry]] = {}

@@ -17,7 +17,7 @@ from k8sfromscratch.components.apiserver.entries import Entry, Object, encode, w
 from k8sfromscratch.components.apiserver.event_leases import EventLeases
 from k8sfromscratch.components.apiserver.feed import Feed
 from k8sfromscratch.core.mvcc.types import Compare, DeleteOp, Op, PutOp, RangeOp, RangeResult, TxnResult
-from k8sfromscratch.storage.interface import NoSpace, Storage, Unavailable
+from k8sfromscratch.storage.interface import LeaseNotFound, NoSpace, Storage, Unavailable
 
 # A writer that loses this often in a row competes with a storm; the client's own retry is better than ours.
 _ATTEMPTS_MAX = 50
@@ -164,6 +164,9 @@ class Store:
             return await self._storage.txn(compare, success, failure)
         except NoSpace as error:
             raise errors.InternalError(f"the store is out of space: {error}") from error
+        except LeaseNotFound as error:
+            self._event_leases.forget()
+            raise errors.ServiceUnavailable(f"the store has forgotten a lease of ours: {error}", retry_after_s=1) from error
         except Unavailable as error:
             raise errors.ServiceUnavailable(f"the store does not answer; whether it wrote is not known: {error}") from error
 

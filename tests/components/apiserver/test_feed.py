@@ -66,6 +66,9 @@ def test_a_broken_watch_is_taken_up_where_it_broke_and_clients_notice_nothing(ap
             storage.break_watches(Unavailable("the connection was lost"))
             await asyncio.sleep(0.1)
             assert not api.server.feed.connected
+            assert (await api.request("GET", "/readyz")).status == 500
+            await asyncio.sleep(5)
+            assert api.server.feed.connected, "although nothing has happened since"
             created = await api.json("POST", CONFIG_MAPS, api.config_map("b"), status=201)
             await asyncio.sleep(2)
             assert await events.take(1) == [("ADDED", "b")]
@@ -162,6 +165,20 @@ def test_events_are_forgotten_after_their_hour(api_server):
             assert names(await api.json("GET", path)) == ["e"]
             await asyncio.sleep(300)
             assert names(await api.json("GET", path)) == []
+
+    run_virtual(main)
+
+
+def test_an_event_lease_that_the_store_forgot_is_replaced(api_server):
+    async def main(env: Env):
+        async with api_server(env) as api:
+            path = "/api/v1/namespaces/default/events"
+            about = {"kind": "Pod", "namespace": "default", "name": "p"}
+            await api.json("POST", path, {"metadata": {"name": "a"}, "involvedObject": about}, status=201)
+            await api.storage.lease_revoke(api.server.store._event_leases._lease)
+            refused = await api.request("POST", path, {"metadata": {"name": "b"}, "involvedObject": about})
+            assert (refused.status, refused.headers["Retry-After"]) == (503, "1")
+            await api.json("POST", path, {"metadata": {"name": "b"}, "involvedObject": about}, status=201)
 
     run_virtual(main)
 
