@@ -88,6 +88,10 @@ class CacheView:
     def list(self, resource: Resource, namespace: str | None = None) -> list[Object]:
         return [entry.shared() for entry in self._catalog.of(resource).cache.entries(namespace)]
 
+    async def changed(self, resource: Resource, timeout_s: float) -> None:
+        """Returns after the next change of the resource's objects, or after the timeout."""
+        await self._catalog.of(resource).cache.changed(timeout_s)
+
     def changes(self, resource: Resource) -> int:
         return self._catalog.of(resource).cache.changes
 

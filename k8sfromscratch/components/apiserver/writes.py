@@ -8,9 +8,11 @@ An update or patch runs all of it anew for each try, since each step may depend 
 from collections.abc import Awaitable, Callable
 
 from k8sfromscratch.api import errors
+from k8sfromscratch.api.registry import NAMESPACES, PODS, SERVICE_ACCOUNTS
 from k8sfromscratch.components.apiserver import deletion, negotiation, strategies
 from k8sfromscratch.components.apiserver.allocation import Allocations
 from k8sfromscratch.components.apiserver.call import Call
+from k8sfromscratch.components.apiserver.catalog import CacheView
 from k8sfromscratch.components.apiserver.entries import Entry, Object
 from k8sfromscratch.components.apiserver.feed import Feed
 from k8sfromscratch.components.apiserver.intake import Intake
@@ -20,6 +22,7 @@ from k8sfromscratch.components.apiserver.patches import APPLY_PATCH, patcher
 from k8sfromscratch.components.apiserver.reads import Reads
 from k8sfromscratch.components.apiserver.store import Delete, Outcome, Store, Write
 from k8sfromscratch.core.admission.chain import Chain
+from k8sfromscratch.core.admission.serviceaccount import DEFAULT_ACCOUNT, ServiceAccount
 from k8sfromscratch.core.admission.types import AdmissionRequest, View
 from k8sfromscratch.core.patch.managed_fields import Ownership
 from k8sfromscratch.core.patch.values import copied_object
@@ -27,6 +30,8 @@ from k8sfromscratch.process.clock import Env, rfc3339
 from k8sfromscratch.process.http import Response
 
 _GENERATE_ATTEMPTS = 8
+# As long as upstream's ServiceAccount admission tries again.
+_ACCOUNT_WAIT_S = 1.5
 
 Mutate = Callable[[Object], Awaitable[Object]]
 """From the present object (in the path's version), which it leaves as it is, to the typed one that the client wants, which shares
@@ -37,7 +42,7 @@ OwnersAfter = Callable[[], list[Ownership]]
 
 
 class Writes:
-    def __init__(self, store: Store, feed: Feed, intake: Intake, chain: Chain, view: View, allocations: Allocations, reads: Reads, env: Env) -> None:
+    def __init__(self, store: Store, feed: Feed, intake: Intake, chain: Chain, view: CacheView, allocations: Allocations, reads: Reads, env: Env) -> None:
         self._store = store
         self._feed = feed
         self._intake = intake
@@ -82,6 +87,8 @@ class Writes:
         for key in ("resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"):
             metadata.pop(key, None)
         request = AdmissionRequest("CREATE", served.stored, "", call.namespace, metadata["name"], call.user, obj, None, call.dry_run)
+        if served.stored == PODS:
+            await self._await_service_account(call.namespace, obj)
         await self._admit(self._chain.mutate, request)
         metadata["uid"] = self._env.uid()
         metadata["creationTimestamp"] = rfc3339(self._env.clock.now())
@@ -92,6 +99,18 @@ class Writes:
         return await self._store.create(
             served, served.key(metadata["name"], call.namespace), lambda: self._allocations.for_create(served.stored, obj), dry_run=call.dry_run
         )
+
+    async def _await_service_account(self, namespace: str, pod: Object) -> None:
+        """A namespace that has just been made gets its default account a moment later: a pod that comes in between is held, not refused."""
+        if (pod["spec"].get("serviceAccountName") or DEFAULT_ACCOUNT) != DEFAULT_ACCOUNT or ServiceAccount.name not in self._chain.names:
+            return
+        if self._view.get(NAMESPACES, namespace) is None:
+            await self._feed.caught_up()
+        end_s = self._env.clock.monotonic() + _ACCOUNT_WAIT_S
+        while self._view.get(SERVICE_ACCOUNTS, DEFAULT_ACCOUNT, namespace) is None and (left_s := end_s - self._env.clock.monotonic()) > 0:
+            if self._view.get(NAMESPACES, namespace) is None:
+                return
+            await self._view.changed(SERVICE_ACCOUNTS, left_s)
 
     async def _admit(self, phase: Callable[[AdmissionRequest, View], None], request: AdmissionRequest) -> None:
         """A refusal that rests on caches which lag (the namespace was made a moment ago) is not believed until they have caught up."""

@@ -1,5 +1,6 @@
 """CREATE, GET, UPDATE, DELETE of plain objects."""
 
+import asyncio
 import re
 
 CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
@@ -178,5 +179,21 @@ def test_a_version_of_the_future_is_waited_for_and_then_refused(with_api):
         refused = await api.json("GET", f"{CONFIG_MAPS}/a", resourceVersion="999999")
         assert refused["code"] == 504
         assert refused["message"].startswith("Too large resource version: 999999")
+
+    with_api(main)
+
+
+def test_a_pod_waits_a_moment_for_its_namespaces_default_account(with_api):
+    async def main(api):
+        pods = "/api/v1/namespaces/new/pods"
+        pod = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+        await api.json("POST", "/api/v1/namespaces", {"metadata": {"name": "new"}}, status=201)
+        creating = asyncio.ensure_future(api.json("POST", pods, pod, status=201))
+        await asyncio.sleep(1)
+        await api.json("POST", "/api/v1/namespaces/new/serviceaccounts", {"metadata": {"name": "default"}}, status=201)
+        assert (await creating)["spec"]["serviceAccountName"] == "default"
+        await api.json("POST", "/api/v1/namespaces", {"metadata": {"name": "never"}}, status=201)
+        refused = await api.json("POST", "/api/v1/namespaces/never/pods", pod, status=403)
+        assert 'serviceaccount "default" not found' in refused["message"]
 
     with_api(main)

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
 PODS = "/api/v1/namespaces/default/pods"
 
@@ -146,5 +148,21 @@ def test_a_watcher_that_is_too_slow_is_ended_and_others_are_not(with_api):
                 await api.json("POST", CONFIG_MAPS, api.config_map(f"c{index:02}"))
                 assert await quick.take(1) == [("ADDED", f"c{index:02}")]
             assert [chunk async for chunk in slow] == []
+
+    with_api(main)
+
+
+def test_a_quiet_watch_gets_a_bookmark_each_minute(with_api):
+    async def main(api):
+        async with api.watch(CONFIG_MAPS, allowWatchBookmarks="true") as events:
+            await api.json("POST", "/api/v1/namespaces/default/secrets", {"metadata": {"name": "other"}})
+            start = asyncio.get_running_loop().time()
+            bookmark = await events.next()
+            assert bookmark["type"] == "BOOKMARK"
+            assert asyncio.get_running_loop().time() - start == pytest.approx(60, abs=1)
+            version = bookmark["object"]["metadata"]["resourceVersion"]
+        created = await api.json("POST", CONFIG_MAPS, api.config_map("a"))
+        async with api.watch(CONFIG_MAPS, resourceVersion=version) as events:
+            assert (await events.next())["object"] == created
 
     with_api(main)
