@@ -5,6 +5,8 @@ number, `revision`, up to which every cache is complete.  On that number rest co
 revision (one small linearizable read, shared by all who ask in the same turn of the loop), wait until the feed has reached it,
 answer from the cache.
 
+(Upstream's etcd before 3.4.25 and 3.5.8 may send a progress mark ahead of events that it covers; ours does not.)
+
 A lost connection is taken up again where it broke.  Where the store has compacted that away, everything is read anew and the
 watchers are ended.
 """
