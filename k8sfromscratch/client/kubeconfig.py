@@ -93,7 +93,7 @@ def in_cluster() -> Access:
         raise KubeconfigError(f"not in a pod: KUBERNETES_SERVICE_HOST and _PORT and {token} are needed; give a kubeconfig")
     namespace = SERVICE_ACCOUNT_DIR / "namespace"
     return Access(
-        server=f"https://{host}:{port}",
+        server=f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}",
         namespace=namespace.read_text().strip() if namespace.exists() else "default",
         ca_file=str(SERVICE_ACCOUNT_DIR / "ca.crt"),
         token_file=str(token),
