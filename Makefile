@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 LAB_PACKAGES := systemd-container mmdebstrap iproute2 nftables openssh-client
 # What tests compare with or drive: upstream's etcd, containerd, packet captures.
 TEST_PACKAGES := $(LAB_PACKAGES) etcd-server etcd-client containerd runc containernetworking-plugins iptables conntrack tcpdump
-VM_PACKAGES := mmdebstrap e2fsprogs openssh-client qemu-system-x86 qemu-utils libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients dnsmasq-base vagrant vagrant-libvirt
+VM_PACKAGES := mmdebstrap e2fsprogs openssh-client qemu-system-x86 qemu-utils libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients dnsmasq-base iptables vagrant vagrant-libvirt
 # Where a kubectl is unpacked if there is none.
 export PATH := $(PATH):$(CURDIR)/.cache/bin
 IS_ROOT := $(shell [ "$$(id -u)" = 0 ] && echo yes)

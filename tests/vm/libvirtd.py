@@ -38,6 +38,7 @@ def running(directory: Path) -> Iterator[None]:
         yield
         return
     with ExitStack() as stack:
+        stack.callback(remove_chains)
         for daemon in ("virtlogd", "libvirtd"):
             stack.enter_context(_daemon(daemon, directory))
         answered = threading.Event()
@@ -48,6 +49,18 @@ def running(directory: Path) -> Iterator[None]:
         else:
             pytest.fail(f"libvirtd does not answer:\n{(directory / 'libvirtd.log').read_text()[-2000:]}", pytrace=False)
         yield
+
+
+def remove_chains() -> None:
+    """libvirtd's chains in iptables, which it leaves when it ends: first the jumps to them, then what is in them, then they."""
+    for program in ("iptables", "ip6tables"):
+        for table in ("filter", "nat", "mangle"):
+            listed = subprocess.run([program, "-t", table, "-S"], capture_output=True, text=True, check=True).stdout.splitlines()
+            chains = [line.split()[1] for line in listed if line.startswith("-N LIBVIRT_")]
+            jumps = [line.split()[1:] for line in listed if line.startswith("-A ") and line.split()[-1] in chains]
+            steps = [["-D", *jump] for jump in jumps] + [["-F", chain] for chain in chains] + [["-X", chain] for chain in chains]
+            for step in steps:
+                subprocess.run([program, "-t", table, *step], check=True)
 
 
 @contextmanager
