@@ -1,192 +1,176 @@
-"""What a request costs the apiserver.
+"""Our apiserver beside upstream's kube-apiserver: the same work, one after the other on this machine, again and again; medians are compared.
 
-    python benchmarks/bench_apiserver.py                     CPU time a request, in one process on the memory store: true on a busy machine too
-    python benchmarks/bench_apiserver.py --load SCRIPT       real processes (etcd, TLS), loaded by SCRIPT, which is given --kubeconfig, --token and
-                                                             --rss-pids; with upstream's kube-apiserver on PATH, the same against it
+    python benchmarks/bench_apiserver.py [--rounds 3] [--pods 5000] [--short]
 
-Upstream's figures for the second, on two cores: create 1.0 to 1.4 thousand pods a second, GET 6.8 to 8.8 thousand, LIST of 5,000 pods
-200 to 270 ms, watch fan-out 62 to 66 thousand events a second.
+Upstream's is found by $KFS_UPSTREAM_APISERVER or on PATH (benchmarks/build_upstream.sh makes one), its etcd on PATH; both apiservers store in
+upstream's etcd, ours in our own etcd besides.  GETs are sent by wrk, the rest by `http_load`; the processor time of the generator is told, and
+that of the servers for each request, which other work on the machine changes least.  Exits with 1 where a ratio is missed.
 """
 
 import argparse
-import asyncio
-import contextlib
 import json
+import os
+import re
 import shutil
-import socket
-import ssl
+import statistics
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Awaitable, Callable, Iterator
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import orjson
+from apiserver_peers import CLIENT_TOKEN, Cluster, Peer, running, upstream_apiserver
 
-from k8sfromscratch.components.apiserver.app import embedded
-from k8sfromscratch.core.authz.types import LOOPBACK
-from k8sfromscratch.process import pki
-from k8sfromscratch.process.clock import Env
-from k8sfromscratch.process.http import Request, Response
-from k8sfromscratch.storage.local import LocalStorage
+HERE = Path(__file__).parent
+CONNECTIONS = 32
 
-PODS = "/api/v1/namespaces/default/pods"
-COUNT = 2000
-TOKEN = "bench"
-START_TIMEOUT_S = 60
+Figures = dict[str, float]
 
 
-def pod(index: int) -> dict[str, Any]:
-    container = {
-        "name": "c",
-        "image": "registry.example/app:v1",
-        "ports": [{"containerPort": 80}],
-        "env": [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}],
-        "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"memory": "128Mi"}},
-        "readinessProbe": {"httpGet": {"path": "/ready", "port": 80}},
-    }
-    spec = {"schedulerName": "nobody", "automountServiceAccountToken": False, "containers": [container]}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": f"pod-{index:06}", "labels": {"app": f"a{index % 50}"}}, "spec": spec}
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """`more_is_better`: ours must be at least `ratio` times upstream's; otherwise at most."""
+
+    figure: str
+    text: str
+    ratio: float
+    more_is_better: bool
+    unit: str
 
 
-async def cpu_per_request() -> None:
-    env = Env()
-    server = embedded(LocalStorage.memory(env), env, signing_key=pki.make_key())
-    await server.start()
-
-    async def call(method: str, path: str, body: Any = None, content_type: str = "application/json", accept: str = "") -> None:
-        headers = {"content-type": content_type, "accept": accept, "user-agent": "bench"}
-        response = await server.handle(Request(method, path, {}, headers, b"" if body is None else orjson.dumps(body), direct_user=LOOPBACK))
-        assert isinstance(response, Response) and response.status < 300, response
-
-    async def measure(name: str, count: int, one: Callable[[int], Awaitable[None]]) -> None:
-        start = time.process_time()
-        for index in range(count):
-            await one(index)
-        print(f"{name:34} {(time.process_time() - start) / count * 1e6:9.0f} µs")
-
-    merge, table = "application/merge-patch+json", "application/json;as=Table;v=v1;g=meta.k8s.io"
-    await call("POST", "/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": "default"}})
-    await measure("create a pod", COUNT, lambda i: call("POST", PODS, pod(i)))
-    await measure("get a pod", COUNT, lambda i: call("GET", f"{PODS}/pod-{i:06}"))
-    await measure("patch a pod", COUNT, lambda i: call("PATCH", f"{PODS}/pod-{i:06}", {"metadata": {"annotations": {"x": str(i)}}}, merge))
-    await measure(f"list {COUNT} pods", 20, lambda i: call("GET", PODS))
-    await measure(f"list {COUNT} pods as a table", 5, lambda i: call("GET", PODS, accept=table))
-    await server.stop()
+WANTED = (
+    Wanted("get_per_s", "GET of a pod, 32 connections", 2.5, True, "/s"),
+    Wanted("list_ms", "LIST of all pods", 1 / 6, False, "ms"),
+    Wanted("create_per_s", "create pods, 32 connections", 2.0, True, "/s"),
+    Wanted("patch_per_s", "patch pods, 32 connections", 2.5, True, "/s"),
+    Wanted("watch_per_s", "events to 200 watchers", 1.5, True, "/s"),
+    Wanted("watch_p99_ms", "… their lag, 99th percentile", 1.0, False, "ms"),
+    Wanted("serial_create_ms", "one create after the other", 0.6, False, "ms"),
+    Wanted("serial_get_ms", "one GET after the other", 0.6, False, "ms"),
+    Wanted("rss_mb", "memory after the run", 1 / 3, False, "MB"),
+)
+COSTS = ("create", "patch", "get", "list", "watch", "serial_create", "serial_get")
+"""Phases whose processor time is told: µs of the apiserver, its etcd and the generator for each request (of `watch`, each event)."""
 
 
-@contextlib.contextmanager
-def processes() -> Iterator[list[subprocess.Popen[bytes]]]:
-    started: list[subprocess.Popen[bytes]] = []
-    try:
-        yield started
-    finally:
-        for process in reversed(started):
-            process.terminate()
-        for process in started:
-            process.wait(30)
+@dataclass(frozen=True, slots=True)
+class Size:
+    pods: int
+    serial: int
+    patches: int
+    lists: int
+    seconds: int
+    events: int
 
 
-def load(script: Path, apiserver: list[str], name: str) -> None:
-    """Starts etcd and one apiserver, and runs the script against them."""
-    with tempfile.TemporaryDirectory() as folder, processes() as started:
-        at = Path(folder)
-        etcd_port, port = free_port(), free_port()
-        write_files(at, port)
-        etcd = f"http://127.0.0.1:{etcd_port}"
-        member = ["etcd"] if shutil.which("etcd") else [sys.executable, "-m", "k8sfromscratch.components.etcd"]
-        with (at / "log").open("wb") as log:
-            started.append(
-                subprocess.Popen([*member, f"--data-dir={at}/etcd", f"--listen-client-urls={etcd}", f"--advertise-client-urls={etcd}"], stdout=log, stderr=log)
-            )
-            flags = [
-                f"--etcd-servers={etcd}",
-                "--bind-address=127.0.0.1",
-                f"--secure-port={port}",
-                f"--tls-cert-file={at}/server.crt",
-                f"--tls-private-key-file={at}/server.key",
-                f"--token-auth-file={at}/tokens.csv",
-                "--authorization-mode=RBAC",
-                "--service-account-issuer=https://kubernetes.default.svc",
-                f"--service-account-signing-key-file={at}/sa.key",
-                f"--service-account-key-file={at}/sa.key",
-            ]
-            started.append(subprocess.Popen([*apiserver, *flags], stdout=log, stderr=log))
-        wait_ready(at, port, started)
-        request(at, port, "/api/v1/namespaces", {"metadata": {"name": "bench"}})
-        request(at, port, "/api/v1/namespaces/bench/serviceaccounts", {"metadata": {"name": "default"}})
-        command = [sys.executable, str(script), f"--kubeconfig={at}/kubeconfig", f"--token={TOKEN}", f"--rss-pids={started[-1].pid}"]
-        print(f"== {name}", flush=True)
-        subprocess.run(command, check=True)
+def measure(cluster: Cluster, size: Size) -> Figures:
+    figures: Figures = {}
+
+    def note(name: str, before: tuple[float, float], requests: float, generator_cpu_us: float) -> None:
+        spent = [(after - first) / requests * 1e6 for after, first in zip(cluster.cpu_s(), before, strict=True)]
+        figures.update({f"{name}_cpu_us": spent[0], f"{name}_etcd_cpu_us": spent[1], f"{name}_generator_cpu_us": generator_cpu_us})
+
+    def phase(name: str, count: int, requests: int) -> dict[str, float]:
+        before = cluster.cpu_s()
+        found = _generate(cluster, name, count, size.pods)
+        note(name.replace("-", "_"), before, requests, found["generator_cpu_us"])
+        return found
+
+    figures["create_per_s"] = phase("create", size.pods, size.pods)["per_s"]
+    figures["serial_create_ms"] = phase("serial-create", size.serial, size.serial)["p50_ms"]
+    figures["serial_get_ms"] = phase("serial-get", size.serial, size.serial)["p50_ms"]
+    figures["patch_per_s"] = phase("patch", size.patches, size.patches)["per_s"]
+    figures["list_ms"] = phase("list", size.lists, size.lists)["p50_ms"]
+    before = cluster.cpu_s()
+    figures["get_per_s"], requests, generator_cpu_us = _wrk(cluster, size)
+    note("get", before, requests, generator_cpu_us)
+    watched = phase("watch", size.events, size.events * 200)
+    figures["watch_per_s"], figures["watch_p99_ms"] = watched["per_s"], watched["p99_ms"]
+    figures["rss_mb"] = cluster.rss_mb()
+    return figures
 
 
-def write_files(at: Path, port: int) -> None:
-    key, sa_key = pki.make_key(), pki.make_key("rsa")
-    ca_key = pki.make_key()
-    now = datetime.now(UTC)
-    ca = pki.issue(pki.Spec("bench-ca", usages=(), ca=True), ca_key, None, now)
-    certificate = pki.issue(pki.Spec("kube-apiserver", ip_addresses=("127.0.0.1",), usages=("server",)), key, pki.Authority(ca, ca_key), now)
-    cluster = {"server": f"https://127.0.0.1:{port}", "certificate-authority": f"{at}/ca.crt"}
-    config = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": "c", "cluster": cluster}],
-        "users": [{"name": "u", "user": {}}],
-        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-        "current-context": "c",
-    }
-    for name, data in {
-        "ca.crt": pki.certificate_pem(ca),
-        "server.crt": pki.certificate_pem(certificate),
-        "server.key": pki.key_pem(key),
-        "sa.key": pki.key_pem(sa_key),
-        "tokens.csv": f'{TOKEN},bench,1,"system:masters"\n'.encode(),
-        "kubeconfig": json.dumps(config).encode(),
-    }.items():
-        (at / name).write_bytes(data)
+def _generate(cluster: Cluster, phase: str, count: int, pods: int) -> dict[str, float]:
+    argv = [sys.executable, str(HERE / "http_load.py"), phase, f"--port={cluster.port}", f"--ca-file={cluster.ca_file}", f"--token={CLIENT_TOKEN}"]
+    run = subprocess.run([*argv, f"--count={count}", f"--pods={pods}"], capture_output=True, text=True)
+    if run.returncode:
+        raise SystemExit(f"{phase}: {run.stderr}\n{(cluster.folder / 'log').read_text()[-4000:]}")
+    found: dict[str, float] = json.loads(run.stdout)
+    return found
 
 
-def request(at: Path, port: int, path: str, body: Any = None) -> None:
-    context = ssl.create_default_context(cafile=str(at / "ca.crt"))
-    headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
-    data = None if body is None else json.dumps(body).encode()
-    with urllib.request.urlopen(urllib.request.Request(f"https://127.0.0.1:{port}{path}", data, headers), context=context, timeout=10):
-        return
+def _wrk(cluster: Cluster, size: Size) -> tuple[float, int, float]:
+    """Requests per second, how many there were, and µs of wrk's processor time each."""
+    script = ["-s", str(HERE / "get_pods.lua"), f"https://127.0.0.1:{cluster.port}", "--", str(size.pods), CLIENT_TOKEN]
+    before = os.times()
+    shown = subprocess.run(["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{size.seconds}s", *script], capture_output=True, text=True, check=True).stdout
+    after = os.times()
+    if "Non-2xx" in shown or "Socket errors" in shown:
+        raise SystemExit(shown)
+    per_s, requests = re.search(r"Requests/sec:\s+([\d.]+)", shown), re.search(r"(\d+) requests in", shown)
+    assert per_s and requests
+    spent_s = after.children_user + after.children_system - before.children_user - before.children_system
+    return float(per_s[1]), int(requests[1]), spent_s / int(requests[1]) * 1e6
 
 
-def wait_ready(at: Path, port: int, started: list[subprocess.Popen[bytes]]) -> None:
-    end = time.monotonic() + START_TIMEOUT_S
-    while time.monotonic() < end:
-        if any(process.poll() is not None for process in started):
-            break
-        with contextlib.suppress(urllib.error.URLError, OSError):
-            return request(at, port, "/readyz")
-        time.sleep(0.1)
-    raise SystemExit(f"the servers did not start:\n{(at / 'log').read_text()}")
+def report(medians: dict[Peer, Figures]) -> bool:
+    """Prints the tables; whether every ratio holds."""
+    good = True
+    ours, others, upstream = medians[Peer.OURS], medians.get(Peer.OURS_ALL, {}), medians.get(Peer.UPSTREAM)
+    print(f"\n{'':34}{'ours':>10}{'our etcd':>10}{'upstream':>10}{'ratio':>8}{'wanted':>9}")
+    for each in WANTED:
+        row = f"{each.text + ', ' + each.unit:34}{ours[each.figure]:10.4g}{others.get(each.figure, float('nan')):10.4g}"
+        if upstream is not None:
+            ratio = ours[each.figure] / upstream[each.figure]
+            held = ratio >= each.ratio if each.more_is_better else ratio <= each.ratio
+            good = good and held
+            row += f"{upstream[each.figure]:10.4g}{ratio:8.2f}{'≥' if each.more_is_better else '≤':>4} {each.ratio:.2f} {'' if held else 'MISSED'}"
+        print(row)
+    print(f"\n{'processor time each, µs':34}{'ours':>10}{'our etcd':>10}{'upstream':>10}{'ratio':>8}   (etcd: ours, upstream; generator: ours, upstream)")
+    for cost in COSTS:
+        row = f"{cost:34}{ours[f'{cost}_cpu_us']:10.4g}{others.get(f'{cost}_cpu_us', float('nan')):10.4g}"
+        if upstream is not None:
+            row += f"{upstream[f'{cost}_cpu_us']:10.4g}{ours[f'{cost}_cpu_us'] / upstream[f'{cost}_cpu_us']:8.2f}"
+            for part in ("etcd", "generator"):
+                row += f"   {ours[f'{cost}_{part}_cpu_us']:.0f}, {upstream[f'{cost}_{part}_cpu_us']:.0f}"
+        print(row)
+    return good
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def medians_of(runs: Sequence[Figures]) -> Figures:
+    return {name: statistics.median(run[name] for run in runs) for name in runs[0]}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--load", type=Path, metavar="SCRIPT", help="a load generator that takes --kubeconfig, --token and --rss-pids")
-    arguments = parser.parse_args()
-    if arguments.load is None:
-        asyncio.run(cpu_per_request())
-        return
-    load(arguments.load, [sys.executable, "-m", "k8sfromscratch.components.apiserver"], "ours")
-    upstream = shutil.which("kube-apiserver")
-    if upstream is not None:
-        load(arguments.load, [upstream, "--disable-admission-plugins=ServiceAccount"], "upstream")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--pods", type=int, default=5000)
+    parser.add_argument("--short", action="store_true", help="one round, a fifth of the pods: to see that it runs")
+    parser.add_argument("--only", choices=[peer.name.lower() for peer in Peer], help="one of them alone, for tuning")
+    given = parser.parse_args()
+    for program, package in (("wrk", "wrk"), ("etcd", "etcd-server")):
+        if shutil.which(program) is None:
+            print(f"Skipped: {program} is not installed (apt-get install {package})")
+            return
+    peers = list(Peer) if given.only is None else [Peer[given.only.upper()]]
+    if Peer.UPSTREAM in peers and upstream_apiserver() is None:
+        print("Upstream's kube-apiserver is not there (benchmarks/build_upstream.sh builds it): ours is measured alone")
+        peers.remove(Peer.UPSTREAM)
+    size = Size(given.pods // 5, 200, 500, 5, 2, 100) if given.short else Size(given.pods, 500, 3000, 9, 5, 400)
+    rounds = 1 if given.short else given.rounds
+    runs: dict[Peer, list[Figures]] = {peer: [] for peer in peers}
+    for turn in range(rounds):
+        for peer in peers if turn % 2 == 0 else reversed(peers):
+            print(f"round {turn + 1} of {rounds}: {peer.value}", file=sys.stderr, flush=True)
+            with tempfile.TemporaryDirectory(prefix="kfs-bench-") as folder, running(peer, Path(folder)) as cluster:
+                runs[peer].append(measure(cluster, size))
+    medians = {peer: medians_of(each) for peer, each in runs.items()}
+    print(json.dumps({"runs": {peer.name: each for peer, each in runs.items()}, "cpus": os.cpu_count(), "load_average": round(os.getloadavg()[0], 1)}))
+    if Peer.OURS not in medians:
+        medians[Peer.OURS] = next(iter(medians.values()))
+    if not report(medians):
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":
