@@ -5,9 +5,10 @@ an ApiError (either phase).  The chain's order is one table in `core.admission.c
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from k8sfromscratch.api import errors
 from k8sfromscratch.api.resource import Resource
 from k8sfromscratch.core.authz.types import UserInfo
 
@@ -24,7 +25,8 @@ class View(Protocol):
 
 @dataclass(slots=True)
 class AdmissionRequest:
-    """`obj` is None for DELETE; `old` is None for CREATE.  CONNECT is exec, attach, portforward, proxy."""
+    """`obj` is None for DELETE; `old` is None for CREATE.  CONNECT is exec, attach, portforward, proxy.
+    `warnings` become Warning headers of the answer."""
 
     operation: Literal["CREATE", "UPDATE", "DELETE", "CONNECT"]
     resource: Resource
@@ -35,6 +37,16 @@ class AdmissionRequest:
     obj: Object | None
     old: Object | None
     dry_run: bool = False
+    warnings: list[str] = field(default_factory=list)
+
+    def refused(self, why: str) -> errors.Forbidden:
+        """The error for a plugin to raise: `pods "x" is forbidden: WHY`."""
+        name = self.name or (self.obj or {}).get("metadata", {}).get("name", "")
+        return errors.forbidden(self.resource.plural, name, self.resource.group, why)
+
+    def creates(self, resource: Resource) -> bool:
+        """Whether a new object of that kind comes in."""
+        return self.operation == "CREATE" and self.resource == resource and not self.subresource and self.obj is not None
 
 
 class Plugin(Protocol):
