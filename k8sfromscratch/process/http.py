@@ -1,6 +1,6 @@
 """One request and one response, whichever way they travel.
 
-A server component is a `Handler`: `async (Request) -> Response`.  `process.server` puts it behind aiohttp and TLS;
+A server component is a `Handler`: `async (Request) -> Response`.  `process.server` puts it behind HTTP/1.1 and TLS;
 `client.transport.DirectTransport` calls it in the same process.  Upgrades (exec, attach, port-forward) need a socket, so they
 take a way of their own: a handler answers with `Upgrade`, which only a real server can carry out.
 """

@@ -1,18 +1,13 @@
-"""Taking a connection from aiohttp, for protocols it does not speak (SPDY/3.1, and WebSocket frames that we relay unread).
+"""Giving a connection away, for protocols that the server does not speak (SPDY/3.1, and WebSocket frames that we relay unread).
 
-    aiohttp's RequestHandler ◄── transport          before
-    StreamReaderProtocol     ◄── transport          after: a plain StreamReader gets every byte behind the request's head, those first
-                                                    that aiohttp had read already
-
-From then on aiohttp hears nothing of the connection, so it is told when it is over.
+HttpConnection         ◄── transport          before
+StreamReaderProtocol   ◄── transport          after: a plain StreamReader gets every byte behind the request's head, those first
+                                              that were read already
 """
 
 import asyncio
 import contextlib
 import logging
-
-from aiohttp import web
-from aiohttp.web_protocol import RequestHandler
 
 from k8sfromscratch.process.http import Connection, Upgrade
 from k8sfromscratch.process.sockets import watch_peer
@@ -26,34 +21,21 @@ LINGER_S = 5.0
 """For a peer to read what is left and to close."""
 
 
-def wanted(incoming: web.BaseRequest) -> bool:
-    """The client asks to speak something else: what follows the head is not a body."""
-    return "upgrade" in incoming.headers.get("Connection", "").lower()
-
-
-async def hand_over(incoming: web.BaseRequest, upgrade: Upgrade) -> web.StreamResponse:
+async def hand_over(transport: asyncio.Transport, unread: bytes, upgrade: Upgrade, name: str) -> None:
     """Runs the upgrade to its end; the connection is closed behind it."""
-    handler = incoming.protocol
-    transport = incoming.transport
-    if transport is None:
-        raise ConnectionResetError("the client went away before its upgrade")
     sock = transport.get_extra_info("socket")
     if sock is not None:
         watch_peer(sock, untaken_s=0)  # a person may leave a full pager for as long as they like
-    connection = _take(transport, _unread(handler, incoming))
+    connection = _take(transport, unread)
     try:
         await upgrade.run(connection)
         await _linger(connection)
     except (ConnectionError, asyncio.IncompleteReadError) as error:
-        log.debug("upgraded connection %s ended: %s", incoming.raw_path, error)
+        log.debug("upgraded connection %s ended: %s", name, error)
     except Exception:
-        log.exception("upgraded connection %s failed", incoming.raw_path)
+        log.exception("upgraded connection %s failed", name)
     finally:
         connection.writer.close()
-    if handler._manager is not None:
-        handler._manager.connection_lost(handler, None)
-    handler.force_close()
-    return _Done()
 
 
 async def _linger(connection: Connection) -> None:
@@ -81,20 +63,3 @@ def _take(transport: asyncio.Transport, unread: bytes) -> Connection:
     with contextlib.suppress(RuntimeError):  # raised where the reader has paused it itself meanwhile
         transport.resume_reading()
     return Connection(reader, asyncio.StreamWriter(transport, protocol, reader, loop))
-
-
-def _unread(handler: RequestHandler, incoming: web.BaseRequest) -> bytes:
-    """A body's bytes, then what came behind a head that aiohttp's parser saw as an upgrade."""
-    body = incoming.content.read_nowait()
-    tail, handler._message_tail = handler._message_tail, b""
-    return body + tail
-
-
-class _Done(web.StreamResponse):
-    """Tells aiohttp that nothing is left to send."""
-
-    async def prepare(self, request: web.BaseRequest) -> None:
-        return None
-
-    async def write_eof(self, data: bytes = b"") -> None:
-        return None

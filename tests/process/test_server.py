@@ -14,9 +14,11 @@ import uvloop
 
 from k8sfromscratch.api.errors import NotFound
 from k8sfromscratch.client import HttpsTransport, TransportError
+from k8sfromscratch.process import http_connection as connection_module
 from k8sfromscratch.process import pki
 from k8sfromscratch.process import server as server_module
 from k8sfromscratch.process.http import Connection, Request, Response, Upgrade
+from k8sfromscratch.process.http_head import response_head
 from k8sfromscratch.process.server import Server, serve
 from k8sfromscratch.process.tls import TlsError, TlsFiles, client_context
 
@@ -195,7 +197,7 @@ def test_an_upgrade_is_a_raw_stream_with_half_close(play: Play) -> None:
         writer.write_eof()
         assert await reader.read() == b"end"
         writer.close()
-        assert not server._inner.connections, "the connection is forgotten"
+        assert server.connections == 0, "the connection is forgotten"
 
     play(story)
 
@@ -234,7 +236,7 @@ def test_a_stream_that_fails_half_way_does_not_look_complete(play: Play, caplog:
 
 
 def test_a_reader_that_takes_nothing_is_cut_off(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "UNTAKEN_S", 0.2)
+    monkeypatch.setattr(connection_module, "UNTAKEN_S", 0.2)
 
     async def story(site: Site, server: Server) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1000)
@@ -249,7 +251,7 @@ def test_a_reader_that_takes_nothing_is_cut_off(play: Play, monkeypatch: pytest.
 
 
 def test_a_body_that_does_not_come_is_not_waited_for(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "BODY_READ_S", 0.05)
+    monkeypatch.setattr(connection_module, "BODY_READ_S", 0.05)
 
     async def story(site: Site, server: Server) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
@@ -388,3 +390,121 @@ def test_certificates_that_cannot_be_used_are_named(tmp_path: Path) -> None:
         client_context(files=TlsFiles(str(tmp_path / "none"), str(bad)))
     with pytest.raises(TlsError, match=r"bad\.crt"):
         client_context(ca_file=str(bad))
+
+
+def test_requests_sent_ahead_are_answered_in_order(play: Play) -> None:
+    async def story(site: Site, server: Server) -> None:
+        count = 3 * connection_module.AHEAD_MAX
+        sent = b"".join(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n%03d" % index for index in range(count))
+        received = await exchange(server.port, sent + b"GET /missing HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        answers = received.split(b"HTTP/1.1 ")[1:]
+        assert [answer[-3:] for answer in answers[:-1]] == [b"%03d" % index for index in range(count)]
+        assert answers[-1].startswith(b"404") and b"Connection: close" in answers[-1]
+        assert all(b"Connection: close" not in answer for answer in answers[:-1])
+
+    play(story)
+
+
+def test_a_body_in_chunks_is_put_together(play: Play) -> None:
+    async def story(site: Site, server: Server) -> None:
+        head = b"POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\nTrailer: x-end\r\n\r\n"
+        received = await exchange(server.port, head + b"3\r\nabc\r\n2\r\nde\r\n0\r\nX-End: 1\r\n\r\n")
+        assert received.endswith(b"\r\n\r\nabcde")
+        assert "x-end" not in site.seen[0].headers
+
+    play(story)
+
+
+def test_head_is_answered_without_a_body(play: Play) -> None:
+    async def story(site: Site, server: Server) -> None:
+        received = await exchange(server.port, b"HEAD /missing HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert received.startswith(b"HTTP/1.1 404") and received.endswith(b"\r\n\r\n") and b"Content-Length: 0" not in received
+
+    play(story)
+
+
+@pytest.mark.parametrize(("more", "kept"), [(b"", False), (b"Connection: keep-alive\r\n", True)])
+def test_an_old_client_keeps_its_connection_if_it_says_so(play: Play, more: bytes, kept: bool) -> None:
+    async def story(site: Site, server: Server) -> None:
+        received = await exchange(
+            server.port, b"GET /echo HTTP/1.0\r\n" + more + b"\r\nGET /stream HTTP/1.0\r\n\r\n" if kept else b"GET /echo HTTP/1.0\r\n\r\n"
+        )
+        assert received.startswith(b"HTTP/1.1 200 OK\r\n")
+        if kept:
+            # Its stream is what comes until the connection ends: an old client knows no chunks.
+            assert b"Connection: keep-alive\r\n" in received and received.endswith(b"\r\n\r\nfirst\nsecond\n")
+
+    async def released(site: Site, server: Server) -> None:
+        site.release.set()
+        await story(site, server)
+
+    play(released)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"nonsense\r\n\r\n",
+        b"GET http://[/x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        b"GET /echo HTTP/1.1\r\nHost: x\r\n" + b"X-Many: 1\r\n" * 10_000,
+        b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ],
+    ids=["no-http", "no-url", "many-headers", "two-lengths"],
+)
+def test_what_cannot_be_read_is_told_in_a_status(play: Play, sent: bytes) -> None:
+    async def story(site: Site, server: Server) -> None:
+        head, _, body = (await exchange(server.port, sent)).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400") and b"Connection: close" in head
+        assert orjson.loads(body)["reason"] == "BadRequest" and site.seen == []
+
+    play(story)
+
+
+def test_a_body_that_is_too_large_is_refused_before_it_is_sent(play: Play) -> None:
+    async def story(site: Site, server: Server) -> None:
+        sent = b"POST /echo HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5000\r\n\r\n"
+        assert (await exchange(server.port, sent)).startswith(b"HTTP/1.1 413")
+
+    play(story, body_max_bytes=1000)
+
+
+def test_what_asked_for_an_upgrade_and_got_an_answer_is_over(play: Play) -> None:
+    async def story(site: Site, server: Server) -> None:
+        sent = b"GET /missing HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nGET /echo HTTP/1.1\r\nHost: x\r\n\r\n"
+        received = await exchange(server.port, sent)
+        assert received.startswith(b"HTTP/1.1 404") and b"Connection: close" in received and len(site.seen) == 1
+
+    play(story)
+
+
+def test_a_connection_without_requests_is_closed(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_module, "IDLE_S", 0.05)
+
+    async def story(site: Site, server: Server) -> None:
+        assert await exchange(server.port, b"") == b""
+        assert await exchange(server.port, b"GET /half") == b""
+        assert (await exchange(server.port, b"GET /echo HTTP/1.1\r\nHost: x\r\n\r\n")).startswith(b"HTTP/1.1 200")
+
+    play(story)
+
+
+def test_an_answer_that_is_under_way_ends_before_the_server_does(play: Play) -> None:
+    async def story(site: Site, server: Server) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        idle_reader, idle_writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n")
+        await reader.readuntil(b"first\n")
+        closing = asyncio.create_task(server.close(10))
+        assert await idle_reader.read() == b""
+        site.release.set()
+        assert (await reader.read()).endswith(b"second\n\r\n0\r\n\r\n")
+        await closing
+        writer.close()
+        idle_writer.close()
+
+    play(story)
+
+
+def test_an_answer_cannot_be_split_by_a_line_break_in_a_header() -> None:
+    head = response_head(Response(200, b"", headers={"Warning": "a\r\nX-Evil: b"}), b"", length=0, keep_alive=True, http11=True)
+    assert b"\r\nX-Evil" not in head and head.endswith(b"\r\n\r\n")

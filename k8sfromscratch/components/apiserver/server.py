@@ -2,7 +2,7 @@
 
     request ─► panic guard ─► request info ─► authentication ─► in-flight limit ─► authorization ─► route ─► verb ─► response
 
-`handle` is all of it; what carries the bytes (aiohttp with TLS, or a direct call in one process) is elsewhere.  Nothing here
+`handle` is all of it; what carries the bytes (HTTP with TLS, or a direct call in one process) is elsewhere.  Nothing here
 reads a clock, a file or a random source by itself, so that a whole cluster can run on a virtual-time loop.
 """
 
