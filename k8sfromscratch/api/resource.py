@@ -3,7 +3,7 @@
 The table of built-in resources is `api.registry`; a CustomResourceDefinition makes the same value at run time.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,15 @@ class Resource:
     categories: tuple[str, ...] = ()
     subresources: tuple[str, ...] = ()
     verbs: tuple[str, ...] = field(default=("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"))
+
+    def __eq__(self, other: object) -> bool:
+        # Asked several times a request, nearly always of the same object or of another plural: the generated comparison makes two tuples first.
+        if self is other:
+            return True
+        return isinstance(other, Resource) and self.plural == other.plural and astuple(self) == astuple(other)
+
+    def __hash__(self) -> int:
+        return hash((self.group, self.version, self.plural))
 
     @property
     def api_version(self) -> str:

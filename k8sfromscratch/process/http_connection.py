@@ -202,15 +202,15 @@ class HttpConnection(asyncio.Protocol):
             self._body_timer.cancel()
             self._body_timer = None
         parser, method = self._parser, self._parser.get_method().decode("latin-1")
-        exchange = _Exchange(BadRequest(""), parser.should_keep_alive(), parser.get_http_version() != "1.0", method == "HEAD")
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        self._body = []
         try:
             raw_path, path, query = http_head.target(self._url)
-            body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-            exchange.request = Request(method, path, query, self._headers, body, self._remote, raw_path, self._certificate)
         except ApiError as error:
-            exchange.request = error
-        self._body = []
-        self._enqueue(exchange)
+            request: Request | ApiError = error
+        else:
+            request = Request(method, path, query, self._headers, body, self._remote, raw_path, self._certificate)
+        self._enqueue(_Exchange(request, parser.should_keep_alive(), parser.get_http_version() != "1.0", method == "HEAD"))
 
     def _count(self, size: int) -> None:
         self._head_bytes += size

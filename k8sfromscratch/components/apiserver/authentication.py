@@ -79,13 +79,12 @@ class Authenticator:
         own = self.service_accounts.api_audiences if self.service_accounts is not None else ()
         for_api = tuple(audience for audience in audiences if audience in own) if audiences else own
         user = self.static_tokens.get(token)
-        now = self.clock.now()
         if user is None and self.service_accounts is not None:
-            found = self.service_accounts.authenticate(token, view, now, audiences)
+            found = self.service_accounts.authenticate(token, view, self.clock.now(), audiences)
             if found is not None:
                 return found
         if user is None and self.bootstrap_tokens:
-            user = bootstrap_user(token, view, now)
+            user = bootstrap_user(token, view, self.clock.now())
         if user is None:
             return None
         if audiences and not for_api:

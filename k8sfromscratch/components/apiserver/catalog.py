@@ -68,6 +68,7 @@ class Catalog:
         return (group, version, plural) in self._served
 
     def of(self, resource: Resource) -> Served:
+        """Raises NotFound."""
         return self.find(resource.group, resource.version, resource.plural)
 
     def __iter__(self) -> Iterator[Served]:

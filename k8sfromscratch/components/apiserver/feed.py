@@ -44,9 +44,12 @@ class Feed:
         self._storage = storage
         self._caches = caches
         self._synced = asyncio.Event()
-        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._waiting: list[tuple[int, int, asyncio.Future[bool]]] = []
+        self._urging = False
         self._sequence = itertools.count()
-        self._latest: asyncio.Future[int] | None = None
+        self._readers: list[asyncio.Future[int]] = []
+        """Who waits for the next read of the store's revision."""
+        self._reading = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._task: asyncio.Task[None] | None = None
 
@@ -76,48 +79,71 @@ class Feed:
     # -- consistent reads
 
     async def latest(self) -> int:
-        """The store's revision at some moment after this call began."""
-        pending = self._latest
-        if pending is None:
-            pending = self._latest = asyncio.get_running_loop().create_future()
-            task = asyncio.create_task(self._read_latest(pending))
+        """The store's revision at some moment after this call began.  One read at a time: those who ask while it is under way share the
+        next one, so that the busier we are, the fewer reads a request costs."""
+        reader: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._readers.append(reader)
+        if not self._reading:
+            self._reading = True
+            task = asyncio.create_task(self._read_latest())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        # Shielded: one reader that goes away must not take the answer from the others.
-        return await asyncio.shield(pending)
+        return await reader
 
-    async def _read_latest(self, pending: "asyncio.Future[int]") -> None:
-        self._latest = None  # whoever asks from now on needs a later read
+    async def _read_latest(self) -> None:
+        readers: list[asyncio.Future[int]] = []
         try:
-            result = await self._storage.range(RangeOp(key=keys.ROOT, limit=1, count_only=True))
+            while self._readers:
+                readers, self._readers = self._readers, []
+                revision = (await self._storage.range(RangeOp(key=keys.ROOT, limit=1, count_only=True))).revision
+                for reader in readers:
+                    if not reader.done():
+                        reader.set_result(revision)
         except StorageError as error:
-            if not pending.done():
-                pending.set_exception(ServiceUnavailable(f"the store cannot be read: {error}"))
-                pending.exception()  # marked as retrieved: every reader may have gone away
-        else:
-            if not pending.done():
-                pending.set_result(result.revision)
+            _fail([*readers, *self._readers], f"the store cannot be read: {error}")
+        finally:
+            _fail([*readers, *self._readers], "the store was not read")
+            self._readers = []
+            self._reading = False
 
     async def reach(self, revision: int) -> None:
         """Waits until the caches hold everything up to `revision`.  Raises Timeout."""
         if self.revision >= revision:
             return
         loop = asyncio.get_running_loop()
-        reached: asyncio.Future[None] = loop.create_future()
+        reached: asyncio.Future[bool] = loop.create_future()
         heapq.heappush(self._waiting, (revision, next(self._sequence), reached))
-        deadline = loop.time() + _CATCH_UP_TIMEOUT_S
-        while not reached.done():
-            left_s = deadline - loop.time()
-            if left_s <= 0:
-                reached.cancel()
-                raise Timeout(
-                    f"Too large resource version: {revision}, current: {self.revision}",
-                    details={"causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]},
-                    retry_after_s=1,
-                )
-            await asyncio.wait({reached}, timeout=min(left_s, _PROGRESS_AFTER_S))
-            if not reached.done():
-                await self._ask_progress()
+        if not self._urging:
+            self._urging = True
+            task = asyncio.create_task(self._urge())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        timer = loop.call_later(_CATCH_UP_TIMEOUT_S, _resolve, reached, False)
+        try:
+            if await reached:
+                return
+        finally:
+            timer.cancel()
+        raise Timeout(
+            f"Too large resource version: {revision}, current: {self.revision}",
+            details={"causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]},
+            retry_after_s=1,
+        )
+
+    async def _urge(self) -> None:
+        """Asks for progress marks as long as somebody waits."""
+        try:
+            while True:
+                last = self._waiting[0][1] if self._waiting else -1
+                await asyncio.sleep(_PROGRESS_AFTER_S)
+                while self._waiting and self._waiting[0][2].done():
+                    heapq.heappop(self._waiting)
+                if not self._waiting:
+                    return
+                if self._waiting[0][1] == last:
+                    await self._ask_progress()
+        finally:
+            self._urging = False
 
     async def _ask_progress(self) -> None:
         try:
@@ -128,7 +154,8 @@ class Feed:
     async def caught_up(self) -> int:
         """A revision at which a read is linearizable, and the caches hold it now."""
         revision = await self.latest()
-        await self.reach(revision)
+        if self.revision < revision:
+            await self.reach(revision)
         return max(revision, self.revision)
 
     # -- the feed itself
@@ -205,9 +232,7 @@ class Feed:
     def _advance(self, revision: int) -> None:
         self.revision = max(self.revision, revision)
         while self._waiting and self._waiting[0][0] <= self.revision:
-            reached = heapq.heappop(self._waiting)[2]
-            if not reached.done():
-                reached.set_result(None)
+            _resolve(heapq.heappop(self._waiting)[2], True)
 
     def _place(self, key: bytes) -> tuple[str, str] | None:
         """Directory and object key of a stored key; None where no served resource lives there."""
@@ -221,3 +246,15 @@ def place_of(key: bytes, directories: Mapping[str, object]) -> tuple[str, str] |
     second, _, rest = rest.partition("/")
     directory = f"{first}/{second}"
     return (directory, rest) if directory in directories else None
+
+
+def _resolve(reached: "asyncio.Future[bool]", value: bool) -> None:
+    if not reached.done():
+        reached.set_result(value)
+
+
+def _fail(readers: "list[asyncio.Future[int]]", why: str) -> None:
+    for reader in readers:
+        if not reader.done():
+            reader.set_exception(ServiceUnavailable(why))
+            reader.exception()  # marked as retrieved: the reader may have gone away meanwhile

@@ -9,7 +9,7 @@
 Source: apiserver/pkg/endpoints/request/requestinfo.go.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from k8sfromscratch.process.http import Request
 
@@ -17,8 +17,7 @@ _NAMESPACE_SUBRESOURCES = frozenset({"status", "finalize"})
 _VERBS = {"POST": "create", "GET": "get", "HEAD": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
 
-@dataclass(frozen=True, slots=True)
-class RequestInfo:
+class RequestInfo(NamedTuple):
     """`verb` is the lower-case method where the path is of no resource.  `rest` is what follows a subresource (`proxy/a/b`)."""
 
     verb: str

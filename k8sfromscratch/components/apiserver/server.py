@@ -20,6 +20,7 @@ from k8sfromscratch.components.apiserver.allocation import Allocations, Ranges
 from k8sfromscratch.components.apiserver.authorization import attributes_of, denied
 from k8sfromscratch.components.apiserver.call import Call
 from k8sfromscratch.components.apiserver.catalog import CacheView, Catalog
+from k8sfromscratch.components.apiserver.deadlines import Deadlines
 from k8sfromscratch.components.apiserver.deletes import Deletes
 from k8sfromscratch.components.apiserver.discovery import Discovery
 from k8sfromscratch.components.apiserver.event_leases import EventLeases
@@ -114,6 +115,7 @@ class ApiServer:
         self.deletes = Deletes(self.store, self.feed, admission, self.view, allocations, self.reads, env)
         subresources = Subresources(self.catalog, self.store, self.feed, self.writes, self.deletes, self.view, env)
         self._routes = Routes(self.reads, self.watches, self.writes, self.deletes, subresources, self.options.routes(self))
+        self._deadlines = Deadlines(_REQUEST_TIMEOUT_S)
         self._inflight = InFlight(self.options.max_requests_inflight, self.options.max_mutating_requests_inflight, self.metrics)
         self._paths = Paths(self, Discovery(self.catalog), OpenApiDocuments(self.catalog))
         self.loopback = Client(DirectTransport(self.handle, LOOPBACK), user_agent="kube-apiserver")
@@ -188,11 +190,8 @@ class ApiServer:
         with self._inflight.slot(info, user):
             if is_long_running(info):
                 return await self._authorized(request, info, user)
-            try:
-                async with asyncio.timeout(_REQUEST_TIMEOUT_S):
-                    return await self._authorized(request, info, user)
-            except TimeoutError as error:
-                raise errors.Timeout("request did not complete within the allotted timeout") from error
+            with self._deadlines.within():
+                return await self._authorized(request, info, user)
 
     async def _authorized(self, request: Request, info: RequestInfo, user: UserInfo) -> Response | Upgrade:
         self._authorize(request, info, user)

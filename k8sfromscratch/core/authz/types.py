@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +18,7 @@ LOOPBACK = UserInfo("system:apiserver", ("system:masters", "system:authenticated
 """The apiserver itself, and what is embedded with it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attributes:
+class Attributes(NamedTuple):
     """One request as RBAC sees it.  `verb` is the API's (get list watch create update patch delete deletecollection, or the lower-case
     HTTP method of a non-resource path, impersonate, bind, …).  For a non-resource request only user, verb and path are set."""
 
