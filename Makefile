@@ -7,7 +7,7 @@ LAB_PACKAGES := systemd-container mmdebstrap iproute2 nftables openssh-client
 # What tests compare with or drive: upstream's etcd, containerd, packet captures.
 TEST_PACKAGES := $(LAB_PACKAGES) etcd-server etcd-client containerd runc containernetworking-plugins iptables conntrack tcpdump
 VM_PACKAGES := mmdebstrap e2fsprogs openssh-client qemu-system-x86 qemu-utils libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients dnsmasq-base iptables vagrant vagrant-libvirt
-# Where a kubectl is unpacked if there is none.
+# Where kubectl and helm are unpacked if there are none.
 export PATH := $(PATH):$(CURDIR)/.cache/bin
 IS_ROOT := $(shell [ "$$(id -u)" = 0 ] && echo yes)
 
@@ -41,6 +41,7 @@ ifeq ($(IS_ROOT),yes)
 	@tools/system-packages $(TEST_PACKAGES)
 endif
 	@$(BIN)/python -m k8sfromscratch.lab kubectl >/dev/null
+	@$(BIN)/python -m k8sfromscratch.lab helm >/dev/null
 	$(BIN)/python -m pytest tests --ignore=tests/lab --ignore=tests/vm
 
 lab-test: venv

@@ -1,6 +1,6 @@
-"""`python -m k8sfromscratch.lab up | down | status | stop NAME | start NAME | kubectl`: what `make lab` and `make lab-down` wrap.
+"""`python -m k8sfromscratch.lab up | down | status | stop NAME | start NAME | kubectl | helm`: what `make lab` and `make lab-down` wrap.
 
-`kubectl` makes sure that there is one, and prints its path.
+`kubectl` and `helm` make sure that there is one, and print its path.
 
 `up` makes the machines' image and what they install side by side, then runs `pyinfra inventories/lab.py deploy.py`, which alone would do
 the same, one after the other.
@@ -83,8 +83,8 @@ def main(argv: Sequence[str]) -> int:
                 return up(spec)
             case ["down"]:
                 return down(spec)
-            case ["kubectl"]:
-                print(kubectl.ensure())
+            case [("kubectl" | "helm") as program]:
+                print(kubectl.ensure(program))
                 return 0
             case ["status"]:
                 return status(spec)
