@@ -85,7 +85,13 @@ def options_of(flags: ApiServerFlags, env: Env, guard: Security) -> ApiServerOpt
     """Raises StartError."""
     try:
         ranges = Ranges(parse_networks(flags.service_cluster_ip_range), flags.node_ports)
-        admission = chain(partial(random_suffix, env.rng), enable=flags.enable_admission_plugins, disable=flags.disable_admission_plugins, always=guard.plugins)
+        admission = chain(
+            partial(random_suffix, env.rng),
+            authorize=guard.authorizer.authorize,
+            enable=flags.enable_admission_plugins,
+            disable=flags.disable_admission_plugins,
+            always=guard.plugins,
+        )
     except (ValueError, UnknownPlugin) as error:
         raise StartError(str(error)) from error
     return ApiServerOptions(
@@ -121,7 +127,7 @@ def embedded(
     options = ApiServerOptions(
         authenticator=guard.authenticator,
         authorizer=guard.authorizer,
-        admission=chain(partial(random_suffix, env.rng), always=guard.plugins),
+        admission=chain(partial(random_suffix, env.rng), authorize=guard.authorizer.authorize, always=guard.plugins),
         routes=_routes(guard, kubelets),
         paths=guard.paths,
         hooks=(*bootstrap.HOOKS, *guard.hooks),

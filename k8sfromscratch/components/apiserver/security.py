@@ -26,6 +26,7 @@ from k8sfromscratch.components.apiserver.shared_secrets import TokenFileError, r
 from k8sfromscratch.components.apiserver.token_keys import KeyFileError, SigningKey, jwks, read_signing_key, read_verification_keys
 from k8sfromscratch.components.apiserver.token_request import TokenRequests
 from k8sfromscratch.components.apiserver.tokens import TokenIssuer, TokenVerifier, openid_configuration
+from k8sfromscratch.core.admission.certificates import CertificateRequester
 from k8sfromscratch.core.admission.types import Plugin
 from k8sfromscratch.core.authz.chain import AuthorizerChain
 from k8sfromscratch.core.authz.escalation import EscalationCheck
@@ -57,10 +58,11 @@ class Security:
     jwks_uri: str = ""
     info: AuthenticationInfo | None = None
     plugins: tuple[Plugin, ...] = field(init=False)
-    """Admission that belongs to authorization: runs whatever --disable-admission-plugins says."""
+    """Admission that belongs to authentication and authorization: runs whatever --disable-admission-plugins says."""
 
     def __post_init__(self) -> None:
-        self.plugins = () if self.authorizer.rbac is None else (EscalationCheck(self.authorizer, self.authorizer.rbac),)
+        escalation = () if self.authorizer.rbac is None else (EscalationCheck(self.authorizer, self.authorizer.rbac),)
+        self.plugins = (CertificateRequester(), *escalation)
 
     def routes(self, server: "ApiServer") -> Mapping[Route, Verb]:
         table = dict(Reviews(self.authenticator, self.authorizer, server.view, self.env).routes())

@@ -86,7 +86,7 @@ class Writes:
         served, metadata = call.served, obj["metadata"]
         for key in ("resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"):
             metadata.pop(key, None)
-        request = AdmissionRequest("CREATE", served.stored, "", call.namespace, metadata["name"], call.user, obj, None, call.dry_run)
+        request = AdmissionRequest("CREATE", served.stored, "", call.namespace, metadata["name"], call.user, obj, None, call.dry_run, call.warnings)
         if served.stored == PODS:
             await self._await_service_account(call.namespace, obj)
         await self._admit(self._chain.mutate, request)
@@ -181,7 +181,9 @@ class Writes:
             obj = self._intake.stored(call, await mutate(self._intake.outgoing(call, old)))
             self._check_identity(call, obj, old)
             strategies.prepare_for_update(served.stored, obj, old, call.info.subresource)
-            request = AdmissionRequest("UPDATE", served.stored, call.info.subresource, call.namespace, call.info.name, call.user, obj, old, call.dry_run)
+            request = AdmissionRequest(
+                "UPDATE", served.stored, call.info.subresource, call.namespace, call.info.name, call.user, obj, old, call.dry_run, call.warnings
+            )
             await self._admit(self._chain.mutate, request)
             if owners is None:
                 self._owners.updated(call, obj, old)

@@ -5,25 +5,65 @@ A mutating plugin sees what those before it wrote; all validating ones see the f
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 
+from k8sfromscratch.core.admission.certificates import Authorize, CertificateApproval, CertificateSigning, CertificateSubjectRestriction
+from k8sfromscratch.core.admission.default_ingress_class import DefaultIngressClass
+from k8sfromscratch.core.admission.default_storage_class import DefaultStorageClass
 from k8sfromscratch.core.admission.default_toleration_seconds import DefaultTolerationSeconds
+from k8sfromscratch.core.admission.extended_resource_toleration import ExtendedResourceToleration
+from k8sfromscratch.core.admission.limit_ranger import LimitRanger
 from k8sfromscratch.core.admission.namespace_lifecycle import NamespaceLifecycle
 from k8sfromscratch.core.admission.noderestriction import NodeRestriction
 from k8sfromscratch.core.admission.priority import Priority
+from k8sfromscratch.core.admission.pvc_resize import PersistentVolumeClaimResize
+from k8sfromscratch.core.admission.runtime_class import RuntimeClass
 from k8sfromscratch.core.admission.serviceaccount import ServiceAccount
+from k8sfromscratch.core.admission.storage_object_in_use import StorageObjectInUseProtection
+from k8sfromscratch.core.admission.taint_nodes import TaintNodesByCondition
 from k8sfromscratch.core.admission.types import AdmissionRequest, Plugin, View
+from k8sfromscratch.core.authz.types import Decision
 
 RandomSuffix = Callable[[], str]
 """Five characters, new ones each time."""
 
-# In the order in which they run.  NodeRestriction is off by default upstream, though no cluster should be without it.
-PLUGINS: Mapping[str, Callable[[RandomSuffix], Plugin]] = {
-    "NamespaceLifecycle": lambda random_suffix: NamespaceLifecycle(),
-    "ServiceAccount": ServiceAccount,
-    "NodeRestriction": lambda random_suffix: NodeRestriction(),
-    "DefaultTolerationSeconds": lambda random_suffix: DefaultTolerationSeconds(),
-    "Priority": lambda random_suffix: Priority(),
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What plugins are made from."""
+
+    random_suffix: RandomSuffix
+    authorize: Authorize
+
+
+# In the order in which they run, which is upstream's.  NodeRestriction is off by default there, though no cluster should be without it.
+PLUGINS: Mapping[str, Callable[[Needs], Plugin]] = {
+    "NamespaceLifecycle": lambda needs: NamespaceLifecycle(),
+    "LimitRanger": lambda needs: LimitRanger(),
+    "ServiceAccount": lambda needs: ServiceAccount(needs.random_suffix),
+    "NodeRestriction": lambda needs: NodeRestriction(),
+    "TaintNodesByCondition": lambda needs: TaintNodesByCondition(),
+    "Priority": lambda needs: Priority(),
+    "DefaultTolerationSeconds": lambda needs: DefaultTolerationSeconds(),
+    "ExtendedResourceToleration": lambda needs: ExtendedResourceToleration(),
+    "DefaultStorageClass": lambda needs: DefaultStorageClass(),
+    "StorageObjectInUseProtection": lambda needs: StorageObjectInUseProtection(),
+    "PersistentVolumeClaimResize": lambda needs: PersistentVolumeClaimResize(),
+    "RuntimeClass": lambda needs: RuntimeClass(),
+    "CertificateApproval": lambda needs: CertificateApproval(needs.authorize),
+    "CertificateSigning": lambda needs: CertificateSigning(needs.authorize),
+    "CertificateSubjectRestriction": lambda needs: CertificateSubjectRestriction(),
+    "DefaultIngressClass": lambda needs: DefaultIngressClass(),
 }
+
+OFF_BY_DEFAULT = frozenset({"ExtendedResourceToleration"})
+
+NOT_SUPPORTED = frozenset({
+    "AlwaysAdmit", "AlwaysDeny", "AlwaysPullImages", "ClusterTrustBundleAttest", "DenyServiceExternalIPs", "EventRateLimit", "ImagePolicyWebhook",
+    "LimitPodHardAntiAffinityTopology", "MutatingAdmissionPolicy", "NamespaceAutoProvision", "NamespaceExists", "NodeDeclaredFeatureValidator",
+    "OwnerReferencesPermissionEnforcement", "PodNodeSelector", "PodTolerationRestriction", "PodTopologyLabels", "ValidatingAdmissionPolicy",
+})  # fmt: skip
+"""Upstream's, which are not here: to disable one of them changes nothing, to enable one is refused."""
 
 
 class UnknownPlugin(ValueError):
@@ -47,9 +87,24 @@ class Chain:
         return tuple(plugin.name for plugin in self._plugins)
 
 
-def chain(random_suffix: RandomSuffix, *, enable: Collection[str] = (), disable: Collection[str] = (), always: Sequence[Plugin] = ()) -> Chain:
-    """All plugins but those of `disable`, then those that run always.  `enable` only names what must be there.  Raises UnknownPlugin."""
+def _allow(*_: object) -> Decision:
+    return Decision(True)
+
+
+def chain(
+    random_suffix: RandomSuffix,
+    *,
+    authorize: Authorize = _allow,
+    enable: Collection[str] = (),
+    disable: Collection[str] = (),
+    always: Sequence[Plugin] = (),
+) -> Chain:
+    """The default plugins and those of `enable`, without those of `disable`, then those that run always.  Raises UnknownPlugin."""
     for name in (*enable, *disable):
-        if name not in PLUGINS:
+        if name in NOT_SUPPORTED and name in enable:
+            raise UnknownPlugin(f'admission plugin "{name}" is not supported: there are {", ".join(PLUGINS)}')
+        if name not in PLUGINS and name not in NOT_SUPPORTED:
             raise UnknownPlugin(f'admission plugin "{name}" is unknown: there are {", ".join(PLUGINS)}')
-    return Chain([*(make(random_suffix) for name, make in PLUGINS.items() if name not in disable), *always])
+    needs = Needs(random_suffix, authorize)
+    on = [name for name in PLUGINS if (name not in OFF_BY_DEFAULT or name in enable) and name not in disable]
+    return Chain([*(PLUGINS[name](needs) for name in on), *always])

@@ -44,6 +44,11 @@ class AdmissionRequest:
         name = self.name or (self.obj or {}).get("metadata", {}).get("name", "")
         return errors.forbidden(self.resource.plural, name, self.resource.group, why)
 
+    def warn(self, text: str) -> None:
+        """Once, though a write that is tried again is admitted again."""
+        if text not in self.warnings:
+            self.warnings.append(text)
+
     def creates(self, resource: Resource) -> bool:
         """Whether a new object of that kind comes in."""
         return self.operation == "CREATE" and self.resource == resource and not self.subresource and self.obj is not None

@@ -4,7 +4,7 @@ import pytest
 
 from k8sfromscratch.api.errors import Forbidden, NotFound
 from k8sfromscratch.api.registry import CONFIG_MAPS, NAMESPACES, PODS, PRIORITY_CLASSES
-from k8sfromscratch.core.admission.chain import PLUGINS, Chain, UnknownPlugin, chain
+from k8sfromscratch.core.admission.chain import OFF_BY_DEFAULT, PLUGINS, Chain, UnknownPlugin, chain
 from k8sfromscratch.core.admission.default_toleration_seconds import DefaultTolerationSeconds
 from k8sfromscratch.core.admission.namespace_lifecycle import NamespaceLifecycle
 from k8sfromscratch.core.admission.priority import Priority
@@ -111,7 +111,11 @@ def test_the_chain_runs_in_the_tables_order_and_each_phase_for_all():
     spies.mutate(request, MemoryView())
     spies.validate(request, MemoryView())
     assert seen == ["mutate a", "mutate b", "validate a", "validate b"]
-    assert chain(lambda: "12345").names == tuple(PLUGINS)
+    assert chain(lambda: "12345").names == tuple(name for name in PLUGINS if name not in OFF_BY_DEFAULT)
+    assert chain(lambda: "12345", enable=OFF_BY_DEFAULT).names == tuple(PLUGINS)
     assert "Priority" not in chain(lambda: "12345", disable=["Priority"]).names
     with pytest.raises(UnknownPlugin, match="Prioritty"):
         chain(lambda: "12345", enable=["Prioritty"])
+    with pytest.raises(UnknownPlugin, match='"AlwaysPullImages" is not supported'):
+        chain(lambda: "12345", enable=["AlwaysPullImages"])
+    assert "Priority" in chain(lambda: "12345", disable=["AlwaysPullImages"]).names
