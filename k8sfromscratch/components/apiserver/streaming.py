@@ -5,7 +5,6 @@ what is asked of the kubelet in `streaming_target`.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from k8sfromscratch.api.errors import ApiError, BadRequest, Forbidden, InternalError, NotFound, not_found
@@ -95,7 +94,7 @@ class Streaming:
             raise BadRequest("Upgrade request required")
         if call.info.verb != "create":
             # A WebSocket opens with GET; running commands takes the right to create all the same.
-            asked = replace(attributes_of(call.user, call.info, call.request), verb="create")
+            asked = attributes_of(call.user, call.info, call.request)._replace(verb="create")
             authorizer = self._server.options.authorizer
             decision = authorizer.authorize(asked, self._server.view) if authorizer is not None else None
             if decision is not None and not decision.allowed:
