@@ -1,50 +1,16 @@
 """`kfs up` as people run it: a process, kubectl, an interrupt."""
 
-import contextlib
 import json
-import os
-import re
-import signal
 import ssl
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-
-@dataclass
-class Up:
-    process: subprocess.Popen
-    server: str
-    kubeconfig: str
-    home: Path
-
-    def kubectl(self, *argv: str, stdin: str | None = None) -> str:
-        env = {**os.environ, "KUBECONFIG": self.kubeconfig, "HOME": str(self.home)}
-        done = subprocess.run(["kubectl", *argv], env=env, input=stdin, text=True, capture_output=True, timeout=60)
-        assert done.returncode == 0, f"kubectl {' '.join(argv)}: {done.stderr}"
-        return done.stdout
-
-
-@contextlib.contextmanager
-def kfs_up(home: Path, *argv: str) -> Iterator[Up]:
-    process = subprocess.Popen([sys.executable, "-m", "k8sfromscratch.cli", "up", *argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None and process.stderr is not None
-    try:
-        ready = re.match(r"ready in ([\d.]+) s: (\S+)", process.stdout.readline())
-        assert ready, process.stderr.read()
-        exported = re.match(r"export KUBECONFIG=(\S+)", process.stdout.readline())
-        assert exported
-        yield Up(process, ready[2], exported[1], home)
-    finally:
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=20)
-    assert process.returncode == 0, errors
-    assert "Traceback" not in errors, errors
+from k8sfromscratch.testing.kfs_process import kfs_up
 
 
 @pytest.fixture
@@ -54,15 +20,15 @@ def tools(needs: Callable[..., None]) -> None:
 
 def test_a_deployment_becomes_ready_and_the_end_is_clean(tools: None, tmp_path: Path) -> None:
     with kfs_up(tmp_path, "--nodes", "2") as up:
-        up.kubectl("create", "deployment", "web", "--image=nginx", "--replicas=3")
-        up.kubectl("rollout", "status", "deployment/web", "--timeout=30s")
-        pods = json.loads(up.kubectl("get", "pods", "-o", "json"))["items"]
+        up.run("kubectl", "create", "deployment", "web", "--image=nginx", "--replicas=3")
+        up.run("kubectl", "rollout", "status", "deployment/web", "--timeout=30s")
+        pods = json.loads(up.run("kubectl", "get", "pods", "-o", "json"))["items"]
         assert [p["status"]["phase"] for p in pods] == ["Running"] * 3
         assert len({p["status"]["podIP"] for p in pods}) == 3
-        listed = up.kubectl("get", "nodes")
+        listed = up.run("kubectl", "get", "nodes")
         assert listed.split()[:5] == ["NAME", "STATUS", "ROLES", "AGE", "VERSION"]
         assert listed.count("Ready") == 2 and "v1.35" in listed
-    assert not Path(up.kubeconfig).exists(), "an in-memory cluster leaves nothing behind"
+    assert not up.kubeconfig.exists(), "an in-memory cluster leaves nothing behind"
 
 
 def test_readiness_is_seen_from_outside_without_credentials(tmp_path: Path) -> None:
@@ -76,10 +42,10 @@ def test_readiness_is_seen_from_outside_without_credentials(tmp_path: Path) -> N
 def test_data_survives_in_a_data_directory(tools: None, tmp_path: Path) -> None:
     data = tmp_path / "data"
     with kfs_up(tmp_path, "--data-dir", str(data), "--token", "secret") as up:
-        up.kubectl("create", "configmap", "kept", "--from-literal=a=b")
-        assert up.kubeconfig == str(data / "admin.kubeconfig")
+        up.run("kubectl", "create", "configmap", "kept", "--from-literal=a=b")
+        assert up.kubeconfig == data / "admin.kubeconfig"
     with kfs_up(tmp_path, "--data-dir", str(data), "--token", "secret") as up:
-        assert up.kubectl("get", "configmap", "kept", "-o", "jsonpath={.data.a}") == "b"
+        assert up.run("kubectl", "get", "configmap", "kept", "-o", "jsonpath={.data.a}") == "b"
 
 
 @pytest.mark.parametrize(
