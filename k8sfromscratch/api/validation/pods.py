@@ -7,6 +7,7 @@ from typing import Any
 
 from k8sfromscratch.api import names
 from k8sfromscratch.api.errors import Cause
+from k8sfromscratch.api.remembered import Remembered
 from k8sfromscratch.api.validation import containers as c
 from k8sfromscratch.api.validation import volumes as v
 from k8sfromscratch.api.validation.field import (
@@ -53,6 +54,10 @@ def pod_template(template: Object, path: str) -> list[Cause]:
 
 
 def pod_spec(spec: Object, path: str) -> list[Cause]:
+    return list(_known_specs(spec, path))
+
+
+def _pod_spec(spec: Object, path: str) -> list[Cause]:
     volumes = {one.get("name", "") for one in spec.get("volumes") or ()}
     causes = v.volumes(spec, path)
     causes += c.containers(spec, path, volumes) + c.init_containers(spec, path, volumes) + c.ephemeral_containers(spec, path, volumes)
@@ -65,6 +70,9 @@ def pod_spec(spec: Object, path: str) -> list[Cause]:
     causes += affinity(spec.get("affinity") or {}, f"{path}.affinity")
     causes += tolerations(spec, path) + _topology_spread(spec, path)
     return causes
+
+
+_known_specs = Remembered(_pod_spec, keep=lambda causes: not causes)
 
 
 def _names(spec: Object, path: str) -> list[Cause]:

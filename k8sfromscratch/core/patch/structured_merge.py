@@ -14,9 +14,13 @@ Source: structured-merge-diff's typed (merge, compare, remove).
 
 from typing import Any
 
+from k8sfromscratch.api.remembered import Remembered
 from k8sfromscratch.api.schema_node import SchemaNode
 from k8sfromscratch.core.patch.field_tree import LEAF, SELF, Tree, field_element, key_element, value_element
 from k8sfromscratch.core.patch.values import copied, same
+
+_FEW = 3
+"""A map of no more members is divided sooner than found again."""
 
 
 def fields_of(value: Any, schema: SchemaNode | None) -> Tree:
@@ -39,26 +43,39 @@ def compare(old: Any, new: Any, schema: SchemaNode | None) -> tuple[Tree | None,
     # Python's own comparison, at C's speed: the schema has made both sides of the same types, so that it cannot take True for 1.
     if old == new:
         return None, None
+    changed: Tree = {}
+    removed: Tree = {}
+    if isinstance(old, dict) and isinstance(new, dict) and not _is_atomic(schema):
+        for key, value in new.items():
+            if key not in old:
+                changed[field_element(key)] = _all_of(value, _child(schema, key))
+            elif old[key] != value:
+                _compare_into(changed, removed, field_element(key), old[key], value, _child(schema, key))
+        for key, value in old.items():
+            if key not in new:
+                removed[field_element(key)] = _all_of(value, _child(schema, key))
+        return changed or None, removed or None
     parts = _both_divided(old, new, schema)
     if parts is None:
         return LEAF, None
-    before, after, schemas = parts
-    changed: Tree = {}
-    removed: Tree = {}
+    before, after, items = parts
     for element, value in after.items():
-        child = schemas.get(element)
-        if element not in before:
-            changed[element] = _whole(value, child)
-            continue
-        inner_changed, inner_removed = compare(before[element], value, child)
-        if inner_changed is not None:
-            changed[element] = inner_changed
-        if inner_removed is not None:
-            removed[element] = inner_removed
+        if element in before:
+            _compare_into(changed, removed, element, before[element], value, items)
+        else:
+            changed[element] = _whole(value, items)
     for element, value in before.items():
         if element not in after:
-            removed[element] = _whole(value, schemas.get(element))
+            removed[element] = _whole(value, items)
     return changed or None, removed or None
+
+
+def _compare_into(changed: Tree, removed: Tree, element: str, old: Any, new: Any, schema: SchemaNode | None) -> None:
+    inner_changed, inner_removed = compare(old, new, schema)
+    if inner_changed is not None:
+        changed[element] = inner_changed
+    if inner_removed is not None:
+        removed[element] = inner_removed
 
 
 def merge(live: Any, applied: Any, schema: SchemaNode | None) -> Any:
@@ -130,21 +147,18 @@ def _list_type(schema: SchemaNode | None, *lists: list[Any]) -> str:
     return "atomic"
 
 
-def _both_divided(old: Any, new: Any, schema: SchemaNode | None) -> tuple[dict[str, Any], dict[str, Any], dict[str, SchemaNode | None]] | None:
-    """Elements of both and the schema of each; None where the value is one field."""
-    if isinstance(old, dict) and isinstance(new, dict) and not _is_atomic(schema):
-        before, after = ({field_element(key): child for key, child in value.items()} for value in (old, new))
-        return before, after, {field_element(key): _child(schema, key) for key in {**old, **new}}
+def _both_divided(old: Any, new: Any, schema: SchemaNode | None) -> tuple[dict[str, Any], dict[str, Any], SchemaNode | None] | None:
+    """Elements of two lists and the schema of their items; None where the value is one field."""
     if isinstance(old, list) and isinstance(new, list) and schema is not None:
         kind = _list_type(schema, old, new)
         if kind == "map":
             keys = schema.list_map_keys
             before, after = ({key_element(item, keys): item for item in items} for items in (old, new))
-            return before, after, dict.fromkeys({**before, **after}, schema.items)
+            return before, after, schema.items
         if kind == "set":
             before, after = ({value_element(item): item for item in items} for items in (old, new))
             # Equal sets in another order: nothing that anyone owns has changed.
-            return before, after, {}
+            return before, after, None
     return None
 
 
@@ -159,6 +173,14 @@ def _whole(value: Any, schema: SchemaNode | None) -> Tree:
         if kind == "set":
             return {SELF: LEAF, **{value_element(item): LEAF for item in value}}
     return LEAF
+
+
+_known_fields: Remembered[Tree] = Remembered(_whole)
+
+
+def _all_of(value: Any, schema: SchemaNode | None) -> Tree:
+    """`_whole`, for what is large enough that it may be worth remembering."""
+    return _known_fields(value, schema) if isinstance(value, dict) and len(value) > _FEW else _whole(value, schema)
 
 
 def _merge_items(live: list[Any], applied: list[Any], schema: SchemaNode) -> list[Any]:
