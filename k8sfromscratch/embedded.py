@@ -76,7 +76,7 @@ async def cluster(settings: Settings, env: Env) -> AsyncIterator[Running]:
             await apiserver.start()
             running = Running(address, kubeconfig, Client(DirectTransport(apiserver.handle, ADMIN)))
             async with asyncio.TaskGroup() as tasks:
-                workers = tasks.create_task(_workers(apiserver, env, keys.ca, settings.nodes), name="workers")
+                workers = tasks.create_task(_workers(apiserver, env, keys, settings.nodes), name="workers")
                 try:
                     yield running
                 finally:
@@ -98,19 +98,21 @@ class _Door:
         return await self.apiserver.handle(request)
 
 
-async def _workers(apiserver: ApiServer, env: Env, root_ca: bytes, nodes: int) -> None:
+async def _workers(apiserver: ApiServer, env: Env, keys: "_Keys", nodes: int) -> None:
     """Everything that is a client of the apiserver.  Imported here: numpy and the controllers take longer to load than the apiserver to start."""
     from k8sfromscratch.components.controller_manager.app import run_controllers
     from k8sfromscratch.components.controller_manager.options import Options
+    from k8sfromscratch.components.controller_manager.signer import Signer
     from k8sfromscratch.components.kubelet.simulated import run_simulated_nodes
     from k8sfromscratch.components.scheduler.app import run_scheduler
 
     def client(agent: str) -> Client:
         return Client(DirectTransport(apiserver.handle, LOOPBACK), user_agent=agent)
 
+    options = Options(root_ca=keys.ca.decode(), signer=Signer(keys.ca_files.cert_file, keys.ca_files.key_file))
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(run_simulated_nodes(client("kubelet"), env, count=nodes), name="nodes")
-        tasks.create_task(run_controllers(client("kube-controller-manager"), env, Options(root_ca=root_ca.decode())), name="controllers")
+        tasks.create_task(run_controllers(client("kube-controller-manager"), env, options), name="controllers")
         tasks.create_task(run_scheduler(client("kube-scheduler"), env), name="scheduler")
 
 
@@ -138,6 +140,7 @@ async def _storage(settings: Settings, env: Env) -> AsyncIterator[Storage]:
 @dataclass(frozen=True, slots=True)
 class _Keys:
     ca: bytes
+    ca_files: TlsFiles
     server: TlsFiles
     service_accounts: pki.PrivateKey
 
@@ -164,7 +167,7 @@ class _Keys:
         if signer is None:
             signer = pki.make_key()
             pki.write(folder / "sa.key", pki.key_pem(signer), pki.KEY_MODE)
-        return cls(pki.certificate_pem(ca), files, signer)
+        return cls(pki.certificate_pem(ca), TlsFiles(str(folder / "ca.crt"), str(folder / "ca.key")), files, signer)
 
 
 def _kubeconfig(server: str, ca: bytes, token: str) -> str:

@@ -18,10 +18,12 @@ from k8sfromscratch.components.controller_manager.controller import Context
 from k8sfromscratch.components.controller_manager.metrics import WorkQueueMetrics
 from k8sfromscratch.components.controller_manager.options import Options
 from k8sfromscratch.components.controller_manager.runner import Runner
+from k8sfromscratch.components.controller_manager.signer import Signer
 from k8sfromscratch.components.controller_manager.table import CONTROLLERS, UnknownController, enabled
 from k8sfromscratch.core.reconcile.node_ipam import Pool
 from k8sfromscratch.core.reconcile.node_lifecycle import Monitoring
 from k8sfromscratch.process.clock import Env
+from k8sfromscratch.process.pki import PkiError
 from k8sfromscratch.process.secure_port import secure_port
 from k8sfromscratch.process.service import StartError
 from k8sfromscratch.process.tls import TlsError
@@ -112,6 +114,7 @@ def options_of(flags: ControllerManagerFlags) -> Options:
         pools=_pools(flags),
         service_ranges=[ip_network(cidr) for cidr in flags.service_cluster_ip_range],
         root_ca=_read(flags.root_ca_file) if flags.root_ca_file else "",
+        signer=_signer(flags),
         terminated_pod_threshold=flags.terminated_pod_gc_threshold,
     )
 
@@ -128,6 +131,18 @@ def _pools(flags: ControllerManagerFlags) -> list[Pool]:
         raise ValueError("--node-cidr-mask-size is for one family; with two there are --node-cidr-mask-size-ipv4 and --node-cidr-mask-size-ipv6")
     by_family = {4: flags.node_cidr_mask_size_ipv4, 6: flags.node_cidr_mask_size_ipv6}
     return [Pool(network, flags.node_cidr_mask_size or by_family[network.version]) for network in networks]
+
+
+def _signer(flags: ControllerManagerFlags) -> Signer | None:
+    """Looked at now, so that a wrong file is told at the start and not with the first request.  Raises StartError."""
+    if not flags.cluster_signing_cert_file:
+        return None
+    signer = Signer(flags.cluster_signing_cert_file, flags.cluster_signing_key_file, flags.cluster_signing_duration)
+    try:
+        signer.authority()
+    except PkiError as error:
+        raise StartError(f"--cluster-signing-cert-file: {error}") from error
+    return signer
 
 
 def _read(path: str) -> str:

@@ -1,6 +1,6 @@
 """kube-controller-manager's flags, as far as they mean something here."""
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from k8sfromscratch.process.flags import Duration, Flags
 
@@ -42,6 +42,9 @@ class ControllerManagerFlags(Flags):
 
     terminated_pod_gc_threshold: int = Field(12500, ge=0, description="finished pods kept before the oldest are deleted; 0: all are kept")
     root_ca_file: str = Field("", description="CA bundle published in every namespace as the ConfigMap kube-root-ca.crt")
+    cluster_signing_cert_file: str = Field("", description="CA certificate that approved signing requests are signed with")
+    cluster_signing_key_file: str = Field("", description="key of --cluster-signing-cert-file")
+    cluster_signing_duration: Duration = Field(365 * 24 * 3600.0, gt=0, description="longest life of a certificate that is signed")
     service_account_private_key_file: str = Field("", description="accepted for compatibility: tokens are signed by the apiserver (TokenRequest)")
     use_service_account_credentials: bool = Field(False, description="only false is supported: all controllers share one identity")
 
@@ -57,6 +60,12 @@ class ControllerManagerFlags(Flags):
     concurrent_gc_syncs: int = Field(20, ge=1, description="objects that the garbage collector works on at once")
     concurrent_serviceaccount_token_syncs: int = Field(5, ge=1, description="namespaces worked on at once for their service account")
     concurrent_ttl_after_finished_syncs: int = Field(5, ge=1, description="finished Jobs worked on at once")
+
+    @model_validator(mode="after")
+    def _signing_pair(self) -> "ControllerManagerFlags":
+        if bool(self.cluster_signing_cert_file) != bool(self.cluster_signing_key_file):
+            raise ValueError("--cluster-signing-cert-file and --cluster-signing-key-file belong together")
+        return self
 
     @field_validator("use_service_account_credentials")
     @classmethod

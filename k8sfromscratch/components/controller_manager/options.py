@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from k8sfromscratch.components.controller_manager.signer import Signer
 from k8sfromscratch.core.reconcile.node_ipam import Network, Pool
 from k8sfromscratch.core.reconcile.node_lifecycle import Monitoring
 
@@ -21,6 +22,8 @@ class Options:
     service_ranges: Sequence[Network] = ()
     root_ca: str = ""
     """PEM bundle that namespaces get as `kube-root-ca.crt`; empty: none is published."""
+    signer: Signer | None = None
+    """The authority that signs approved signing requests; without one they stay unsigned."""
     terminated_pod_threshold: int = 12500
     namespace_settle_s: float = 2.0
     """Before an empty namespace is let go: longer than another apiserver's view of namespaces lags."""

@@ -3,6 +3,12 @@
 from collections.abc import Callable, Mapping
 
 from k8sfromscratch.components.controller_manager.controller import Context, Controller
+from k8sfromscratch.components.controller_manager.controllers.certificates import (
+    csr_approving_controller,
+    csr_cleaner_controller,
+    csr_signing_controller,
+)
+from k8sfromscratch.components.controller_manager.controllers.disruption import disruption_controller
 from k8sfromscratch.components.controller_manager.controllers.garbage import garbage_collector_controller
 from k8sfromscratch.components.controller_manager.controllers.jobs import cronjob_controller, job_controller, ttl_after_finished_controller
 from k8sfromscratch.components.controller_manager.controllers.namespaces import namespace_controller, root_ca_controller, serviceaccount_controller
@@ -14,6 +20,7 @@ from k8sfromscratch.components.controller_manager.controllers.nodes import (
 )
 from k8sfromscratch.components.controller_manager.controllers.rbac import clusterrole_aggregation_controller
 from k8sfromscratch.components.controller_manager.controllers.services import endpoints_controller, endpointslice_controller
+from k8sfromscratch.components.controller_manager.controllers.volumes import pv_protection_controller, pvc_protection_controller
 from k8sfromscratch.components.controller_manager.controllers.workloads import (
     daemonset_controller,
     deployment_controller,
@@ -35,6 +42,12 @@ CONTROLLERS: Mapping[str, Callable[[Context], Controller]] = {
     "statefulset-controller": statefulset_controller,
     "job-controller": job_controller,
     "cronjob-controller": cronjob_controller,
+    "disruption-controller": disruption_controller,
+    "persistentvolumeclaim-protection-controller": pvc_protection_controller,
+    "persistentvolume-protection-controller": pv_protection_controller,
+    "certificatesigningrequest-approving-controller": csr_approving_controller,
+    "certificatesigningrequest-signing-controller": csr_signing_controller,
+    "certificatesigningrequest-cleaner-controller": csr_cleaner_controller,
     "node-ipam-controller": node_ipam_controller,
     "node-lifecycle-controller": node_lifecycle_controller,
     "taint-eviction-controller": taint_eviction_controller,
@@ -56,6 +69,12 @@ ALIASES: Mapping[str, str] = {
     "statefulset": "statefulset-controller",
     "job": "job-controller",
     "cronjob": "cronjob-controller",
+    "disruption": "disruption-controller",
+    "pvc-protection": "persistentvolumeclaim-protection-controller",
+    "pv-protection": "persistentvolume-protection-controller",
+    "csrapproving": "certificatesigningrequest-approving-controller",
+    "csrsigning": "certificatesigningrequest-signing-controller",
+    "csrcleaner": "certificatesigningrequest-cleaner-controller",
     "nodeipam": "node-ipam-controller",
     "nodelifecycle": "node-lifecycle-controller",
     "podgc": "pod-garbage-collector-controller",
@@ -87,4 +106,6 @@ def enabled(options: Options) -> list[str]:
         off.add("node-ipam-controller")
     if not options.root_ca:
         off.add("root-ca-certificate-publisher-controller")
+    if options.signer is None:
+        off.add("certificatesigningrequest-signing-controller")
     return [name for name in CONTROLLERS if name not in off and (name in on or ALL in options.controllers)]

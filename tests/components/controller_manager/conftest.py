@@ -18,6 +18,7 @@ from k8sfromscratch.components.scheduler.app import run_scheduler
 from k8sfromscratch.core.authz.types import LOOPBACK, UserInfo
 from k8sfromscratch.process import pki
 from k8sfromscratch.process.clock import Env
+from k8sfromscratch.process.http import Handler
 from k8sfromscratch.storage.local import LocalStorage
 from k8sfromscratch.testing.virtual import run_virtual
 
@@ -29,9 +30,12 @@ CONTROLLER_MANAGER = UserInfo("system:kube-controller-manager", groups=("system:
 class Cluster:
     """What a story acts on.  All waiting is virtual."""
 
-    def __init__(self, client: Client, env: Env, tasks: asyncio.TaskGroup) -> None:
-        self.client, self.env, self._tasks = client, env, tasks
+    def __init__(self, handler: Handler, env: Env, tasks: asyncio.TaskGroup) -> None:
+        self.client, self.env, self._handler, self._tasks = Client(DirectTransport(handler, LOOPBACK)), env, handler, tasks
         self._nodes: dict[str, asyncio.Task[None]] = {}
+
+    def acting_as(self, user: UserInfo) -> Client:
+        return Client(DirectTransport(self._handler, user))
 
     def power_on(self, name: str) -> None:
         """The node's own name is `<name>-1`."""
@@ -103,7 +107,7 @@ def play() -> Callable[..., None]:
             ours = DirectTransport(server.handle, CONTROLLER_MANAGER)
             try:
                 async with asyncio.TaskGroup() as tasks:
-                    cluster = Cluster(client, env, tasks)
+                    cluster = Cluster(server.handle, env, tasks)
                     controllers = run_controllers(Client(wrap(ours, env)), env, options or Options())
                     parts = [tasks.create_task(controllers), tasks.create_task(run_scheduler(client, env))]
                     for number in range(1, nodes + 1):

@@ -79,7 +79,8 @@ def test_ranges_that_cannot_be_cut_are_refused(words, said):
 
 
 def test_which_controllers_run():
-    always = [name for name in CONTROLLERS if name not in ("node-ipam-controller", "root-ca-certificate-publisher-controller")]
+    needy = ("node-ipam-controller", "root-ca-certificate-publisher-controller", "certificatesigningrequest-signing-controller")
+    always = [name for name in CONTROLLERS if name not in needy]
     assert enabled(Options()) == always
     assert enabled(Options(controllers=["deployment", "replicaset-controller"])) == ["deployment-controller", "replicaset-controller"]
     assert enabled(Options(controllers=["*", "-garbagecollector"])) == [name for name in always if name != "garbage-collector-controller"]

@@ -1,0 +1,168 @@
+"""Budgets, claims in use and signing requests, through the real apiserver."""
+
+import asyncio
+import base64
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+
+from k8sfromscratch.api.errors import Forbidden
+from k8sfromscratch.api.registry import (
+    CERTIFICATE_SIGNING_REQUESTS,
+    CLUSTER_ROLE_BINDINGS,
+    DEPLOYMENTS,
+    PERSISTENT_VOLUME_CLAIMS,
+    POD_DISRUPTION_BUDGETS,
+    PODS,
+)
+from k8sfromscratch.components.controller_manager.options import Options
+from k8sfromscratch.components.controller_manager.signer import Signer
+from k8sfromscratch.core.authz.types import UserInfo
+from k8sfromscratch.process import pki
+
+
+def test_a_drain_takes_only_as_many_pods_as_the_budget_lets_go(play, make_workload):
+    async def story(cluster):
+        await cluster.apply(DEPLOYMENTS, "web", make_workload(3))
+        await cluster.apply(POD_DISRUPTION_BUDGETS, "web", {"selector": {"matchLabels": {"app": "web"}}, "maxUnavailable": 1})
+        pods = await cluster.until(lambda: ready(cluster, 3))
+        status = await cluster.until(lambda: allowed(cluster, 1))
+        assert (status["expectedPods"], status["desiredHealthy"], status["currentHealthy"]) == (3, 2, 3)
+        first, second, _ = (pod["metadata"]["name"] for pod in pods)
+        started_s = cluster.env.clock.monotonic()
+        await asyncio.gather(evict(cluster, first), evict(cluster, second))
+        # One was told to come again in 10 s, which the client does; by then the other's replacement is ready.
+        assert cluster.env.clock.monotonic() - started_s >= 10
+        status = await cluster.until(lambda: allowed(cluster, 1))
+        assert status["currentHealthy"] == 3
+
+    async def ready(cluster, count):
+        pods = await cluster.ready_pods()
+        return pods if len(pods) == count else None
+
+    async def allowed(cluster, count):
+        status = (await cluster.get(POD_DISRUPTION_BUDGETS, "web")).get("status", {})
+        return status if status.get("disruptionsAllowed") == count and len(await cluster.ready_pods()) == 3 else None
+
+    async def evict(cluster, name):
+        body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name, "namespace": "default"}}
+        await cluster.client.create(PODS, body, name=name, subresource="eviction")
+
+    play(story)
+
+
+def test_a_claim_in_use_goes_with_the_pod_that_uses_it(play):
+    async def story(cluster):
+        await cluster.apply(PERSISTENT_VOLUME_CLAIMS, "data", {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}})
+        volume = {"name": "data", "persistentVolumeClaim": {"claimName": "data"}}
+        await cluster.apply(PODS, "web", {"containers": [{"name": "c", "image": "i"}], "volumes": [volume], "nodeName": "n1-1"})
+        await cluster.client.delete(PERSISTENT_VOLUME_CLAIMS, "data", "default")
+        await asyncio.sleep(30)
+        claim = await cluster.get(PERSISTENT_VOLUME_CLAIMS, "data")
+        assert claim["metadata"]["deletionTimestamp"]
+        assert claim["metadata"]["finalizers"] == ["kubernetes.io/pvc-protection"]
+        await cluster.client.delete(PODS, "web", "default", grace_period_s=0)
+        await cluster.until(lambda: gone(cluster, PERSISTENT_VOLUME_CLAIMS, "data"))
+
+    play(story)
+
+
+async def gone(cluster, resource, name):
+    return await cluster.get(resource, name) is None
+
+
+# Certificates.
+
+
+def csr(name, signer, key, common_name, organizations=(), usages=("digital signature", "key encipherment", "client auth")):
+    attributes = [x509.NameAttribute(x509.NameOID.ORGANIZATION_NAME, text) for text in organizations]
+    subject = x509.Name([*attributes, x509.NameAttribute(x509.NameOID.COMMON_NAME, common_name)])
+    pem = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    spec = {"signerName": f"kubernetes.io/{signer}", "request": base64.b64encode(pem).decode(), "usages": list(usages), "username": "a-lie"}
+    return {"apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest", "metadata": {"name": name}, "spec": spec}
+
+
+@pytest.fixture
+def authority(tmp_path):
+    """Its Options, and the certificate."""
+    key = pki.make_key()
+    # The virtual clock starts in some year: valid whichever it is.
+    spec = pki.Spec("ca", usages=(), ca=True, validity=timedelta(days=36500))
+    certificate = pki.issue(spec, key, None, datetime(2000, 1, 1, tzinfo=UTC))
+    pki.write(tmp_path / "ca.crt", pki.certificate_pem(certificate), pki.CERT_MODE)
+    pki.write(tmp_path / "ca.key", pki.key_pem(key), pki.KEY_MODE)
+    return Options(signer=Signer(str(tmp_path / "ca.crt"), str(tmp_path / "ca.key"))), certificate
+
+
+async def conditions(cluster, name):
+    request = await cluster.get(CERTIFICATE_SIGNING_REQUESTS, name)
+    return {c["type"]: c for c in request.get("status", {}).get("conditions", ())}
+
+
+async def certificate_of(cluster, name):
+    text = (await cluster.get(CERTIFICATE_SIGNING_REQUESTS, name)).get("status", {}).get("certificate")
+    return x509.load_pem_x509_certificate(base64.b64decode(text)) if text else None
+
+
+def test_an_approved_request_becomes_a_certificate(play, authority):
+    options, ca = authority
+
+    async def story(cluster):
+        key = pki.make_key()
+        await cluster.client.create(CERTIFICATE_SIGNING_REQUESTS, csr("jane", "kube-apiserver-client", key, "jane", ["dev"]))
+        request = await cluster.get(CERTIFICATE_SIGNING_REQUESTS, "jane")
+        assert request["spec"]["username"] == "system:apiserver", "the server says who asked"
+        request["status"] = {"conditions": [{"type": "Approved", "status": "True", "reason": "KubectlApprove"}]}
+        await cluster.client.update(CERTIFICATE_SIGNING_REQUESTS, request, subresource="approval")
+        issued = await cluster.until(lambda: certificate_of(cluster, "jane"))
+        issued.verify_directly_issued_by(ca)
+        assert issued.public_key() == key.public_key()
+        assert issued.subject.rfc4514_string() == "CN=jane,O=dev"
+        usage = issued.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+        assert list(usage) == [x509.ExtendedKeyUsageOID.CLIENT_AUTH]
+
+    play(story, options=options)
+
+
+def test_a_request_that_no_signer_may_sign_fails_with_the_reason(play, authority):
+    async def story(cluster):
+        body = csr("web", "kube-apiserver-client", pki.make_key(), "web", usages=["server auth"])
+        await cluster.client.create(CERTIFICATE_SIGNING_REQUESTS, body)
+        request = await cluster.get(CERTIFICATE_SIGNING_REQUESTS, "web")
+        request["status"] = {"conditions": [{"type": "Approved", "status": "True", "reason": "KubectlApprove"}]}
+        await cluster.client.update(CERTIFICATE_SIGNING_REQUESTS, request, subresource="approval")
+        found = await cluster.until(lambda: failed(cluster))
+        assert found["reason"] == "SignerValidationFailure"
+
+    async def failed(cluster):
+        return (await conditions(cluster, "web")).get("Failed")
+
+    play(story, options=authority[0])
+
+
+def test_a_kubelets_request_is_approved_by_itself_once_a_role_says_so(play, authority):
+    async def story(cluster):
+        body = csr("node", "kube-apiserver-client-kubelet", pki.make_key(), "system:node:n1", ["system:nodes"])
+        node = UserInfo("system:node:n1", ("system:nodes", "system:authenticated"))
+        await cluster.acting_as(node).create(CERTIFICATE_SIGNING_REQUESTS, body)
+        await asyncio.sleep(30)
+        assert not await conditions(cluster, "node")
+        role = "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient"
+        subject = {"kind": "Group", "apiGroup": "rbac.authorization.k8s.io", "name": "system:nodes"}
+        reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role}
+        await cluster.apply(CLUSTER_ROLE_BINDINGS, "rotate", roleRef=reference, subjects=[subject])
+        await cluster.until(lambda: certificate_of(cluster, "node"), timeout_s=120)
+        assert (await conditions(cluster, "node"))["Approved"]["reason"] == "AutoApproved"
+
+    play(story, options=authority[0])
+
+
+def test_nobody_asks_for_membership_in_the_masters(play):
+    async def story(cluster):
+        body = csr("root", "kube-apiserver-client", pki.make_key(), "root", ["system:masters"])
+        with pytest.raises(Forbidden, match="signer with system:masters group is not allowed"):
+            await cluster.client.create(CERTIFICATE_SIGNING_REQUESTS, body)
+
+    play(story)
