@@ -8,13 +8,15 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
-from typing import cast
+from typing import NamedTuple, cast
 from urllib.parse import urlsplit
 
 from k8sfromscratch.core.rpc import grpc
 from k8sfromscratch.storage.interface import Unavailable
 
 CONNECT_S = 5.0
+CALL_S = 10.0
+"""How long a unary call may take.  Longer than a healthy store needs under any load, and than the election of a leader."""
 CLOSE_S = 1.0
 """How long the other side may take to say goodbye in TLS."""
 PAUSE_FIRST_S = 0.05
@@ -77,11 +79,20 @@ class Incoming:
             await self._filled.wait()
 
 
+class _Call(NamedTuple):
+    """A unary call that waits for its answer, until `end_s` of the loop's clock."""
+
+    answer: asyncio.Future[bytes]
+    method: str
+    end_s: float
+
+
 class _Connection(asyncio.Protocol):
     def __init__(self, authority: str, *, secure: bool) -> None:
         self.rpc = grpc.GrpcClient(authority, secure=secure)
         self._transport: asyncio.Transport | None = None
-        self._unary: dict[int, asyncio.Future[bytes]] = {}
+        self._unary: dict[int, _Call] = {}
+        self._call_timer: asyncio.TimerHandle | None = None
         self._answers: dict[int, bytes] = {}
         self._streams: dict[int, Incoming] = {}
         self._flushing = False
@@ -101,8 +112,9 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._call_timer):
+            if timer is not None:
+                timer.cancel()
         self.lost.set()
         self._fail_all(f"the connection to the store broke: {exc or 'closed by the server'}")
 
@@ -124,14 +136,29 @@ class _Connection(asyncio.Protocol):
                         self.close()
         self._flush_soon()
 
-    def call(self, method: str, message: bytes) -> "asyncio.Future[bytes]":
-        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+    def call(self, method: str, message: bytes) -> "tuple[int, asyncio.Future[bytes]]":
+        """The call's stream, and its answer; who no longer waits for that cancels the stream."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[bytes] = loop.create_future()
         stream = self.rpc.call(method)
-        self._unary[stream] = future
+        self._unary[stream] = _Call(future, method, loop.time() + CALL_S)
+        if self._call_timer is None:
+            self._call_timer = loop.call_later(CALL_S, self._end_overdue)
         self.rpc.send(stream, message, end=True)
-        future.add_done_callback(lambda done: self.cancel(stream) if done.cancelled() else None)
         self._flush_soon()
-        return future
+        return stream, future
+
+    def _end_overdue(self) -> None:
+        """One timer for all calls, which end in the order in which they began: a timer each cost as much as their frames."""
+        self._call_timer, loop = None, asyncio.get_running_loop()
+        for stream, call in list(self._unary.items()):
+            left_s = call.end_s - loop.time()
+            if left_s > 0:
+                self._call_timer = loop.call_later(left_s, self._end_overdue)
+                return
+            self.cancel(stream)
+            if not call.answer.done():
+                call.answer.set_exception(Unavailable(f"the store did not answer {call.method} within {CALL_S:g} s"))
 
     def open(self, method: str) -> Incoming:
         stream = self.rpc.call(method)
@@ -179,9 +206,10 @@ class _Connection(asyncio.Protocol):
         self._timer = asyncio.get_running_loop().call_later(PING_EVERY_S, self._watch_over)
 
     def _finished(self, stream: int, code: int, text: str) -> None:
-        future = self._unary.pop(stream, None)
+        call = self._unary.pop(stream, None)
         answer = self._answers.pop(stream, None)
-        if future is not None:
+        if call is not None:
+            future = call.answer
             if future.done():
                 return
             if code == grpc.OK and answer is not None:
@@ -199,9 +227,9 @@ class _Connection(asyncio.Protocol):
         self._usable = False
         unary, self._unary = self._unary, {}
         streams, self._streams = self._streams, {}
-        for future in unary.values():
-            if not future.done():
-                future.set_exception(Unavailable(reason))
+        for call in unary.values():
+            if not call.answer.done():
+                call.answer.set_exception(Unavailable(reason))
         for incoming in streams.values():
             incoming.finish(Unavailable(reason))
 
@@ -231,14 +259,21 @@ class Channel:
         self._attempts = 0
         self._closed = False
 
-    async def call(self, method: str, message: bytes, *, timeout_s: float = 10.0) -> bytes:
+    async def call(self, method: str, message: bytes) -> bytes:
         """Raises RpcError, Unavailable."""
-        connection = await self._connected()
+        connection = self._connection
+        if connection is None or not connection.usable or self._closed:
+            try:
+                async with asyncio.timeout(CALL_S):
+                    connection = await self._connected()
+            except TimeoutError as error:
+                raise Unavailable(f"the store was not reached within {CALL_S:g} s") from error
+        stream, answer = connection.call(method, message)
         try:
-            async with asyncio.timeout(timeout_s):
-                return await connection.call(method, message)
-        except TimeoutError as error:
-            raise Unavailable(f"the store did not answer {method} within {timeout_s} s") from error
+            return await answer
+        except asyncio.CancelledError:
+            connection.cancel(stream)
+            raise
 
     async def open(self, method: str) -> Incoming:
         """Raises Unavailable."""

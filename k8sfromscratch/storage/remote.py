@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from k8sfromscratch.core.mvcc.types import Compare, Op, RangeOp, RangeResult, TxnOp, TxnResult, WatchBatch
 from k8sfromscratch.core.rpc import etcd_convert as convert
-from k8sfromscratch.core.rpc import grpc
+from k8sfromscratch.core.rpc import etcd_requests, grpc
 from k8sfromscratch.core.rpc.etcd_messages import messages as m
 from k8sfromscratch.storage.channel import Channel, Incoming, RpcError
 from k8sfromscratch.storage.interface import Compacted, FutureRevision, LeaseNotFound, NoSpace, StorageError, Unavailable
@@ -24,11 +24,11 @@ class RemoteStorage:
         self._watches: set[Incoming] = set()
 
     async def range(self, op: RangeOp) -> RangeResult:
-        data = await self._call("KV/Range", convert.range_request(op).SerializeToString())
+        data = await self._call("KV/Range", etcd_requests.range_request(op))
         return convert.range_result(m.RangeResponse.FromString(data))
 
     async def txn(self, compare: Sequence[Compare], success: Sequence[Op], failure: Sequence[Op] = ()) -> TxnResult:
-        data = await self._call("KV/Txn", convert.txn_request(TxnOp(compare, success, failure)).SerializeToString())
+        data = await self._call("KV/Txn", etcd_requests.txn_request(TxnOp(compare, success, failure)))
         return convert.txn_result(m.TxnResponse.FromString(data))
 
     async def watch(self, key: bytes, range_end: bytes = b"", *, start_revision: int = 0, prev_kv: bool = False) -> AsyncIterator[WatchBatch]:

@@ -102,6 +102,20 @@ def test_a_quiet_watch_on_a_live_connection_stays(monkeypatch: pytest.MonkeyPatc
     run(scenario)
 
 
+def test_calls_without_an_answer_end_and_leave_the_connection_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(channel_module, "CALL_S", 0.05)
+
+    async def scenario(channel: Channel, server: type[EchoServer]) -> None:
+        server.silent = True
+        overdue = await asyncio.gather(*(channel.call(METHOD, b"%d" % number) for number in range(3)), return_exceptions=True)
+        assert all(isinstance(error, Unavailable) and "did not answer" in str(error) for error in overdue)
+        server.silent = False
+        assert await channel.call(METHOD, b"later") == b"later"
+        assert len(server.made) == 1
+
+    run(scenario)
+
+
 def test_a_server_that_goes_away_keeps_its_calls_and_gets_no_new_ones() -> None:
     async def scenario(channel: Channel, server: type[EchoServer]) -> None:
         await channel.call(METHOD, b"1")

@@ -24,7 +24,7 @@ from k8sfromscratch.components.apiserver.streaming import Streaming
 from k8sfromscratch.components.apiserver.streaming_kubelet import NO_KUBELETS, Kubelets, kubelets_from_flags
 from k8sfromscratch.core.admission.chain import UnknownPlugin, chain
 from k8sfromscratch.core.authz.types import UserInfo
-from k8sfromscratch.process import pki
+from k8sfromscratch.process import memory, pki
 from k8sfromscratch.process.clock import Env
 from k8sfromscratch.process.server import serve
 from k8sfromscratch.process.service import StartError
@@ -67,6 +67,7 @@ async def run(flags: ApiServerFlags, env: Env) -> None:
         options.advertise = (address, listener.port)
     try:
         await server.start()
+        memory.settle()
         log.info("serving on %s:%d, clients reach it at %s", flags.bind_address, listener.port, address)
         await asyncio.Event().wait()
     finally:

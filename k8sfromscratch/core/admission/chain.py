@@ -73,6 +73,7 @@ class UnknownPlugin(ValueError):
 class Chain:
     def __init__(self, plugins: Sequence[Plugin]) -> None:
         self._plugins = tuple(plugins)
+        self.names = tuple(plugin.name for plugin in self._plugins)
 
     def mutate(self, request: AdmissionRequest, view: View) -> None:
         for plugin in self._plugins:
@@ -81,10 +82,6 @@ class Chain:
     def validate(self, request: AdmissionRequest, view: View) -> None:
         for plugin in self._plugins:
             plugin.validate(request, view)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(plugin.name for plugin in self._plugins)
 
 
 def _allow(*_: object) -> Decision:
