@@ -1,12 +1,20 @@
-"""Real kubectl against our own etcd and apiserver, each a process of its own, over TLS.
+"""Real kubectl against our real servers, over TLS.
 
-There is no controller and no node here: what is tested is the API and what kubectl makes of it.
+    kubectl, release            our etcd and apiserver, each a process of its own; no controller, no node: what is tested is the API
+                                and what kubectl makes of it
+    live, live_release          `kfs up`: with controllers, scheduler and simulated nodes, for what is about their work
+    containers/conftest.py      with a kubelet and a containerd too, for logs, exec and their like
+
+`kubectl` and `live` are the newest release on the machine, for most commands are only a client of the API.  `release` and `live_release`
+run a test once for each release there is: for what a release does in its own way (which patch it sends, which discovery, OpenAPI or
+streaming protocol it asks for, which version of a kind it creates, what it prints itself); each such test says why.
 """
 
 import base64
 import contextlib
 import json
 import os
+import re
 import shutil
 import socket
 import ssl
@@ -16,18 +24,110 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
-from typing import Any
+from queue import Empty, Queue
+from threading import Thread
+from typing import IO, Any
 
 import pytest
+import yaml
 
 from k8sfromscratch.process import pki
 
 START_TIMEOUT_S = 60
+LINE_TIMEOUT_S = 20
+LIVE_NODES = 3
 _TOKEN = "the-administrator"
+
+
+def _find_releases() -> dict[str, str]:
+    """Release to program, the oldest first: those beside the kubectl on PATH, else the one on PATH.
+
+    Where several are side by side, the one on PATH is a dispatcher that starts one of them.
+    """
+    found = shutil.which("kubectl")
+    if found is None:
+        return {"none": "kubectl"}
+    beside = {f"1.{path.suffix[1:]}": str(path) for path in Path(found).resolve().parent.glob("kubectl.1.*")}
+    return dict(sorted(beside.items(), key=lambda item: int(item[0].partition(".")[2]))) or {"installed": found}
+
+
+RELEASES = _find_releases()
+NEWEST = list(RELEASES.values())[-1]
+
+
+class Going:
+    """A kubectl that goes on: what it says is read line by line as it comes."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self._lines: dict[str, Queue[str | None]] = {}
+        self._threads = [self._follow("out", process.stdout), self._follow("err", process.stderr)]
+
+    def _follow(self, name: str, stream: IO[str] | None) -> Thread:
+        assert stream is not None
+        lines: Queue[str | None] = Queue()
+        self._lines[name] = lines
+
+        def follow() -> None:
+            for line in stream:
+                lines.put(line)
+            lines.put(None)
+
+        thread = Thread(target=follow, daemon=True)
+        thread.start()
+        return thread
+
+    def line(self, of: str = "out", timeout_s: float = LINE_TIMEOUT_S) -> str:
+        """The next line of standard output, or of standard error (`err`); empty at the end."""
+        try:
+            line = self._lines[of].get(timeout=timeout_s)
+        except Empty:
+            raise AssertionError(f"kubectl said nothing on {of} within {timeout_s:g} s") from None
+        if line is None:
+            self._lines[of].put(None)
+        return line or ""
+
+    def until(self, wanted: str, of: str = "out") -> str:
+        """All that it says up to and with the first line that contains `wanted`."""
+        said = ""
+        while line := self.line(of):
+            said += line
+            if wanted in line:
+                return said
+        raise AssertionError(f"kubectl ended and never said {wanted!r}, but {said!r}; errors: {self.rest('err')!r}")
+
+    def rest(self, of: str = "out") -> str:
+        return "".join(iter(lambda: self.line(of), ""))
+
+    def send(self, text: str, *, last: bool = False) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(text)
+        self.process.stdin.flush()
+        if last:
+            self.process.stdin.close()
+
+    def ends(self, timeout_s: float = LINE_TIMEOUT_S) -> int:
+        """Its exit code."""
+        return self.process.wait(timeout_s)
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        for thread in self._threads:
+            thread.join()
+        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+            if stream is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    stream.close()
 
 
 @dataclass
@@ -37,13 +137,20 @@ class Kubectl:
     kubeconfig: Path
     home: Path
     namespace: str = "default"
-    program: str = "kubectl"
+    program: str = NEWEST
+    release: str = list(RELEASES)[-1]
     timeout_s: float = 60
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def command(self, *words: str) -> list[str]:
+        return [self.program, "--kubeconfig", str(self.kubeconfig), "--namespace", self.namespace, *words]
+
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, "HOME": str(self.home), **self.environment}
 
     def run(self, *words: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
-        command = [self.program, "--kubeconfig", str(self.kubeconfig), "--namespace", self.namespace, *words]
-        env = {**os.environ, "HOME": str(self.home), "KUBECTL_COMMAND_HEADERS": "false"}
-        return subprocess.run(command, input=text, capture_output=True, text=True, timeout=self.timeout_s, env=env, check=False)
+        given = {"stdin": subprocess.DEVNULL} if text is None else {"input": text}
+        return subprocess.run(self.command(*words), capture_output=True, text=True, timeout=self.timeout_s, env=self._environment(), check=False, **given)
 
     def __call__(self, *words: str, text: str | None = None) -> str:
         """Its output; it must succeed."""
@@ -59,6 +166,33 @@ class Kubectl:
 
     def json(self, *words: str) -> Any:
         return json.loads(self(*words, "-o", "json"))
+
+    def table(self, *words: str) -> list[list[str]]:
+        """What `get` prints, the headings included, split where two spaces or more are."""
+        return [re.split(r" {2,}", line.rstrip()) for line in self(*words).splitlines()]
+
+    @contextlib.contextmanager
+    def start(self, *words: str) -> Iterator[Going]:
+        pipe = subprocess.PIPE
+        going = Going(subprocess.Popen(self.command(*words), stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=self._environment()))
+        try:
+            yield going
+        finally:
+            going.close()
+
+    def minor(self) -> int:
+        """Of its release, to tell what it can do; the newest where the release is not known by its file's name."""
+        return int(self.release.partition(".")[2] or 99)
+
+    def but(self, **changes: Any) -> "Kubectl":
+        return replace(self, **changes)
+
+    def edit(self, *words: str, script: str) -> subprocess.CompletedProcess[str]:
+        """`kubectl edit` with `sed -i SCRIPT` for an editor."""
+        editor = self.home / "editor.sh"
+        editor.write_text('#!/bin/sh\nsed -i "$EDITS" "$1"\n')
+        editor.chmod(0o755)
+        return self.but(environment={"KUBE_EDITOR": str(editor), "EDITS": script}).run("edit", *words)
 
 
 @dataclass
@@ -180,31 +314,73 @@ def admin(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Kubectl
     return Kubectl(config, tmp_path_factory.mktemp("home"))
 
 
+@pytest.fixture(scope="session")
+def live_admin(needs: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
+    """The administrator of `kfs up`: controllers, scheduler and three simulated nodes."""
+    needs("kubectl")
+    command = [sys.executable, "-m", "k8sfromscratch.cli", "up", f"--nodes={LIVE_NODES}", f"--token={_TOKEN}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline().startswith("ready in ")
+            admin = Kubectl(Path(process.stdout.readline().strip().partition("KUBECONFIG=")[2]), tmp_path_factory.mktemp("home"))
+            with admin.start("get", "nodes", "--watch", "--no-headers") as nodes:
+                ready: set[str] = set()
+                while len(ready) < LIVE_NODES:
+                    name, status = nodes.line().split()[:2]
+                    ready |= {name} if status == "Ready" else set()
+            yield admin
+        finally:
+            process.terminate()
+
+
 _NUMBERS = count()
+
+
+def _in_new_namespace(admin: Kubectl, *, account: bool) -> Kubectl:
+    """Through the API: two kubectls a test would be a third of the suite's time."""
+    name = f"test-{next(_NUMBERS)}"
+    post(admin.kubeconfig, "/api/v1/namespaces", {"metadata": {"name": name}})
+    if account:
+        post(admin.kubeconfig, f"/api/v1/namespaces/{name}/serviceaccounts", {"metadata": {"name": "default"}})
+    return admin.but(namespace=name)
+
+
+def post(kubeconfig: Path, path: str, body: dict[str, Any]) -> None:
+    config = yaml.safe_load(kubeconfig.read_text())
+    server = config["clusters"][0]["cluster"]
+    context = ssl.create_default_context(cadata=base64.b64decode(server["certificate-authority-data"]).decode())
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {config['users'][0]['user']['token']}"}
+    request = urllib.request.Request(server["server"] + path, json.dumps(body).encode(), headers)
+    with urllib.request.urlopen(request, context=context, timeout=10):
+        pass
 
 
 @pytest.fixture
 def kubectl(admin: Kubectl) -> Kubectl:
-    """The administrator, in a namespace of the test's own, which has its default service account."""
-    name = f"test-{next(_NUMBERS)}"
-    admin("create", "namespace", name)
-    admin("--namespace", name, "create", "serviceaccount", "default")
-    return Kubectl(admin.kubeconfig, admin.home, name)
+    """The newest kubectl there is: the administrator, in a namespace of the test's own, which has its default service account."""
+    return _in_new_namespace(admin, account=True)
+
+
+@pytest.fixture
+def live(live_admin: Kubectl) -> Kubectl:
+    """The same where controllers and simulated nodes run."""
+    return _in_new_namespace(live_admin, account=False)
+
+
+@pytest.fixture(params=list(RELEASES))
+def release(request: pytest.FixtureRequest, kubectl: Kubectl) -> Kubectl:
+    """One kubectl release after the other, as far as they are on this machine."""
+    return kubectl.but(program=RELEASES[request.param], release=request.param)
+
+
+@pytest.fixture(params=list(RELEASES))
+def live_release(request: pytest.FixtureRequest, live: Kubectl) -> Kubectl:
+    return live.but(program=RELEASES[request.param], release=request.param)
 
 
 @pytest.fixture
 def as_ann(cluster: Cluster, kubectl: Kubectl) -> Kubectl:
     """A user with a client certificate, who has no rights yet; in the same namespace."""
     user = {"client-certificate": str(cluster.folder / "ann.crt"), "client-key": str(cluster.folder / "ann.key")}
-    return Kubectl(_write_kubeconfig(cluster.folder / "ann.kubeconfig", cluster, user), kubectl.home, kubectl.namespace)
-
-
-@pytest.fixture(params=["1.27", "1.28", "1.29", "1.30", "1.31", "1.32", "1.33"])
-def release(request: pytest.FixtureRequest, kubectl: Kubectl) -> Kubectl:
-    """One kubectl release after the other, as far as they are beside the one on PATH."""
-    found = shutil.which("kubectl")
-    assert found is not None
-    program = Path(found).resolve().parent / f"kubectl.{request.param}"
-    if not program.exists():
-        pytest.skip(f"kubectl {request.param} is not on this machine; the one on PATH is tested")
-    return Kubectl(kubectl.kubeconfig, kubectl.home, kubectl.namespace, str(program))
+    return kubectl.but(kubeconfig=_write_kubeconfig(cluster.folder / "ann.kubeconfig", cluster, user))
