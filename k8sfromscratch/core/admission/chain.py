@@ -15,6 +15,7 @@ from k8sfromscratch.core.admission.extended_resource_toleration import ExtendedR
 from k8sfromscratch.core.admission.limit_ranger import LimitRanger
 from k8sfromscratch.core.admission.namespace_lifecycle import NamespaceLifecycle
 from k8sfromscratch.core.admission.noderestriction import NodeRestriction
+from k8sfromscratch.core.admission.pod_security import PodSecurity
 from k8sfromscratch.core.admission.priority import Priority
 from k8sfromscratch.core.admission.pvc_resize import PersistentVolumeClaimResize
 from k8sfromscratch.core.admission.runtime_class import RuntimeClass
@@ -43,6 +44,7 @@ PLUGINS: Mapping[str, Callable[[Needs], Plugin]] = {
     "ServiceAccount": lambda needs: ServiceAccount(needs.random_suffix),
     "NodeRestriction": lambda needs: NodeRestriction(),
     "TaintNodesByCondition": lambda needs: TaintNodesByCondition(),
+    "PodSecurity": lambda needs: PodSecurity(),
     "Priority": lambda needs: Priority(),
     "DefaultTolerationSeconds": lambda needs: DefaultTolerationSeconds(),
     "ExtendedResourceToleration": lambda needs: ExtendedResourceToleration(),
