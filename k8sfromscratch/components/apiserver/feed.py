@@ -33,6 +33,8 @@ _PROBE_S = 5.0
 _CATCH_UP_TIMEOUT_S = 3.0
 # Where the awaited revision is of a key outside /registry/, no event brings it: then a progress mark is asked for.
 _PROGRESS_AFTER_S = 0.02
+# No revision: whoever is told this makes the read it was waiting for.
+_YOUR_TURN = -1
 
 
 class Feed:
@@ -79,32 +81,46 @@ class Feed:
     # -- consistent reads
 
     async def latest(self) -> int:
-        """The store's revision at some moment after this call began.  One read at a time: those who ask while it is under way share the
-        next one, so that the busier we are, the fewer reads a request costs."""
-        reader: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._readers.append(reader)
-        if not self._reading:
-            self._reading = True
-            task = asyncio.create_task(self._read_latest())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-        return await reader
+        """The store's revision at some moment after this call began.
 
-    async def _read_latest(self) -> None:
-        readers: list[asyncio.Future[int]] = []
+        One read at a time: those who ask while it is under way share the next one, so that the busier we are, the fewer reads a request
+        costs.  The first of them makes it, not a task of its own: a read that is alone takes two turns of the loop less."""
+        if self._reading:
+            reader: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+            self._readers.append(reader)
+            try:
+                revision = await reader
+            except asyncio.CancelledError:
+                if reader.done() and not reader.cancelled() and reader.result() == _YOUR_TURN:
+                    self._pass_on(self._readers)
+                raise
+            if revision != _YOUR_TURN:
+                return revision
+        self._reading = True
+        sharing, self._readers = self._readers, []
         try:
-            while self._readers:
-                readers, self._readers = self._readers, []
-                revision = (await self._storage.range(RangeOp(key=keys.ROOT, limit=1, count_only=True))).revision
-                for reader in readers:
-                    if not reader.done():
-                        reader.set_result(revision)
+            revision = (await self._storage.range(RangeOp(key=keys.ROOT, limit=1, count_only=True))).revision
         except StorageError as error:
-            _fail([*readers, *self._readers], f"the store cannot be read: {error}")
+            for reader in sharing:
+                if not reader.done():
+                    reader.set_exception(ServiceUnavailable(f"the store cannot be read: {error}"))
+                    reader.exception()  # marked as retrieved: the reader may go away before it looks
+            raise ServiceUnavailable(f"the store cannot be read: {error}") from error
+        else:
+            for reader in sharing:
+                if not reader.done():
+                    reader.set_result(revision)
+            return revision
         finally:
-            _fail([*readers, *self._readers], "the store was not read")
-            self._readers = []
-            self._reading = False
+            # Where this reader was cancelled, those who shared its read are still without an answer.
+            self._pass_on([*(reader for reader in sharing if not reader.done()), *self._readers])
+
+    def _pass_on(self, waiting: "list[asyncio.Future[int]]") -> None:
+        """The next read is made by the first who waits for it."""
+        self._readers = [reader for reader in waiting if not reader.done()]
+        self._reading = bool(self._readers)
+        if self._readers:
+            self._readers.pop(0).set_result(_YOUR_TURN)
 
     async def reach(self, revision: int) -> None:
         """Waits until the caches hold everything up to `revision`.  Raises Timeout."""
@@ -252,9 +268,3 @@ def _resolve(reached: "asyncio.Future[bool]", value: bool) -> None:
     if not reached.done():
         reached.set_result(value)
 
-
-def _fail(readers: "list[asyncio.Future[int]]", why: str) -> None:
-    for reader in readers:
-        if not reader.done():
-            reader.set_exception(ServiceUnavailable(why))
-            reader.exception()  # marked as retrieved: the reader may have gone away meanwhile

@@ -2,7 +2,11 @@
 
 import asyncio
 
-from k8sfromscratch.core.mvcc.types import PutOp, RangeOp
+import pytest
+
+from k8sfromscratch.api.errors import ServiceUnavailable
+from k8sfromscratch.components.apiserver.feed import Feed
+from k8sfromscratch.core.mvcc.types import PutOp, RangeOp, RangeResult
 from k8sfromscratch.process.clock import Env
 from k8sfromscratch.storage.interface import Compacted, Unavailable
 from k8sfromscratch.storage.local import LocalStorage
@@ -212,5 +216,86 @@ def test_an_apiserver_that_is_gone_leaves_the_kubernetes_endpoints(api_server):
             assert len((await one.json("GET", path))["subsets"][0]["addresses"]) == 2
             await asyncio.sleep(20)
             assert (await one.json("GET", path))["subsets"][0]["addresses"] == [{"ip": "127.0.0.1"}]
+
+    run_virtual(main)
+
+
+class Gated:
+    """A store that answers a read when told to, with the revision that it had when the read came."""
+
+    def __init__(self):
+        self.revision = 0
+        self.reads: list[asyncio.Future[None]] = []
+
+    async def range(self, op):
+        self.revision += 1
+        revision = self.revision
+        self.reads.append(asyncio.get_running_loop().create_future())
+        await self.reads[-1]
+        return RangeResult((), 0, False, revision)
+
+
+async def turns(count=5):
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def test_who_asks_during_a_read_shares_the_next_one():
+    async def main(env: Env):
+        store = Gated()
+        feed = Feed(store, {})
+        first = asyncio.create_task(feed.latest())
+        await turns()
+        others = [asyncio.create_task(feed.latest()) for _ in range(3)]
+        await turns()
+        assert len(store.reads) == 1
+        store.reads[0].set_result(None)
+        await turns()
+        assert await first == 1 and len(store.reads) == 2
+        store.reads[1].set_result(None)
+        assert [await other for other in others] == [2, 2, 2], "a read that began after they asked"
+        late = asyncio.create_task(feed.latest())
+        await turns()
+        store.reads[2].set_result(None)
+        assert await late == 3
+
+    run_virtual(main)
+
+
+@pytest.mark.parametrize("when", ["told", "reading"])
+def test_a_reader_that_goes_away_leaves_the_read_to_the_others(when):
+    async def main(env: Env):
+        store = Gated()
+        feed = Feed(store, {})
+        first, second, third = (asyncio.create_task(feed.latest()) for _ in range(3))
+        await turns()
+        store.reads[0].set_result(None)
+        if when == "told":
+            await asyncio.wait({first})  # the second has its turn and has not taken it
+        else:
+            await turns()
+        second.cancel()
+        await turns()
+        store.reads[-1].set_result(None)
+        assert await third >= 2
+        assert second.cancelled()
+        last = asyncio.create_task(feed.latest())
+        await turns()
+        store.reads[-1].set_result(None)
+        assert await last == store.revision
+
+    run_virtual(main)
+
+
+def test_readers_are_told_that_the_store_is_away():
+    async def main(env: Env):
+        store = Gated()
+        feed = Feed(store, {})
+        readers = [asyncio.create_task(feed.latest()) for _ in range(3)]
+        await turns()
+        for _ in range(2):
+            store.reads[-1].set_exception(Unavailable("away"))
+            await turns()
+        assert [type(result) for result in await asyncio.gather(*readers, return_exceptions=True)] == [ServiceUnavailable] * 3
 
     run_virtual(main)
