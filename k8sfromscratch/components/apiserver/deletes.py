@@ -5,6 +5,7 @@ from typing import Any
 
 from k8sfromscratch.api import errors
 from k8sfromscratch.components.apiserver import deletion, replies
+from k8sfromscratch.components.apiserver.admission import Admission
 from k8sfromscratch.components.apiserver.allocation import Allocations
 from k8sfromscratch.components.apiserver.call import Call
 from k8sfromscratch.components.apiserver.deletion import DeleteOptions
@@ -14,8 +15,7 @@ from k8sfromscratch.components.apiserver.negotiation import decode_body
 from k8sfromscratch.components.apiserver.reads import Reads
 from k8sfromscratch.components.apiserver.selection import selection
 from k8sfromscratch.components.apiserver.store import Delete, Outcome, Store, Write
-from k8sfromscratch.core.admission.chain import Chain
-from k8sfromscratch.core.admission.types import AdmissionRequest, View
+from k8sfromscratch.core.admission.types import AdmissionRequest
 from k8sfromscratch.process.clock import Env
 from k8sfromscratch.process.http import Request, Response
 
@@ -27,11 +27,10 @@ _RETURN_OBJECT = frozenset({"pods", "services", "serviceaccounts", "persistentvo
 
 
 class Deletes:
-    def __init__(self, store: Store, feed: Feed, chain: Chain, view: View, allocations: Allocations, reads: Reads, env: Env) -> None:
+    def __init__(self, store: Store, feed: Feed, admission: Admission, allocations: Allocations, reads: Reads, env: Env) -> None:
         self._store = store
         self._feed = feed
-        self._chain = chain
-        self._view = view
+        self._admission = admission
         self._allocations = allocations
         self._reads = reads
         self._env = env
@@ -67,7 +66,9 @@ class Deletes:
                 have, wanted = metadata["resourceVersion"], options.resource_version
                 why = f"Precondition failed: ResourceVersion in precondition: {wanted}, ResourceVersion in object meta: {have}"
                 raise errors.conflict(resource.plural, name, resource.group, why)
-            self._chain.validate(AdmissionRequest("DELETE", served.stored, "", namespace, name, call.user, None, old, call.dry_run), self._view)
+            request = AdmissionRequest("DELETE", served.stored, "", namespace, name, call.user, None, old, call.dry_run, call.warnings)
+            await self._admission.mutate(request)
+            await self._admission.validate(request)
             if deletion.plan(served.stored, old, options, self._env.clock.now()):
                 return self._allocations.for_delete(served.stored, old)
             return Write(old)

@@ -69,7 +69,7 @@ class Security:
         if self.issuer is not None:
             audiences = self._verifier.api_audiences
             requests = TokenRequests(
-                self.issuer, audiences, server.feed, server.view, server.options.admission, self.env, max_s=self.token_max_s, extend=self.extend_tokens
+                self.issuer, audiences, server.feed, server.view, server.admission, self.env, max_s=self.token_max_s, extend=self.extend_tokens
             )
             table[("serviceaccounts", "token", "create")] = requests.create
         return table

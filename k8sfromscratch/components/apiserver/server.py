@@ -16,6 +16,7 @@ from k8sfromscratch.api import errors
 from k8sfromscratch.api.registry import RESOURCES
 from k8sfromscratch.client import Client, DirectTransport
 from k8sfromscratch.components.apiserver import bootstrap, compaction, negotiation, replies, request_info
+from k8sfromscratch.components.apiserver.admission import Admission, AsyncValidator
 from k8sfromscratch.components.apiserver.allocation import Allocations, Ranges
 from k8sfromscratch.components.apiserver.authorization import attributes_of, denied
 from k8sfromscratch.components.apiserver.call import Call
@@ -82,6 +83,8 @@ class ApiServerOptions:
     authenticator: Authenticator | None = None
     authorizer: Authorizer | None = None
     admission: Chain = field(default_factory=lambda: Chain(()))
+    last_validators: Callable[["ApiServer"], Sequence[AsyncValidator]] = lambda server: ()
+    """Admission that runs after everything else: what it charges is not refused by another one afterwards."""
     routes: Callable[["ApiServer"], Mapping[Route, Verb]] = lambda server: {}
     paths: Mapping[str, PathHandler] = field(default_factory=dict)
     hooks: Sequence[tuple[str, Hook]] = bootstrap.HOOKS
@@ -108,11 +111,11 @@ class ApiServer:
         transformer = Transformer(env.clock)
         allocations = Allocations(self.catalog, self.options.ranges, env)
         intake = Intake()
-        admission = self.options.admission
+        self.admission = Admission(self.options.admission, self.view, self.feed, last=self.options.last_validators(self))
         self.reads = Reads(storage, self.feed, transformer)
         self.watches = Watches(self.feed, transformer, env.clock, env.rng)
-        self.writes = Writes(self.store, self.feed, intake, admission, self.view, allocations, self.reads, env)
-        self.deletes = Deletes(self.store, self.feed, admission, self.view, allocations, self.reads, env)
+        self.writes = Writes(self.store, self.feed, intake, self.admission, self.view, allocations, self.reads, env)
+        self.deletes = Deletes(self.store, self.feed, self.admission, allocations, self.reads, env)
         subresources = Subresources(self.catalog, self.store, self.feed, self.writes, self.deletes, self.view, env)
         self._routes = Routes(self.reads, self.watches, self.writes, self.deletes, subresources, self.options.routes(self))
         self._deadlines = Deadlines(_REQUEST_TIMEOUT_S)

@@ -85,7 +85,7 @@ class Streaming:
 
     async def proxy(self, call: Call) -> Response:
         await self._server.feed.caught_up()
-        self._admit(call, {"path": f"/{call.info.rest}"})
+        await self._admit(call, {"path": f"/{call.info.rest}"})
         return await self._proxy.serve(call)
 
     async def _connecting(self, call: Call) -> Object:
@@ -100,7 +100,7 @@ class Streaming:
             if decision is not None and not decision.allowed:
                 raise denied(asked, decision)
         pod = await self._pod(call)
-        self._admit(call, {name: values[-1] if name != "command" else values for name, values in call.request.query.items()})
+        await self._admit(call, {name: values[-1] if name != "command" else values for name, values in call.request.query.items()})
         return pod
 
     async def _pod(self, call: Call) -> Object:
@@ -110,11 +110,11 @@ class Streaming:
             raise not_found(PODS.plural, call.info.name)
         return pod
 
-    def _admit(self, call: Call, options: Object) -> None:
-        admission, view, info = self._server.options.admission, self._server.view, call.info
+    async def _admit(self, call: Call, options: Object) -> None:
+        admission, info = self._server.admission, call.info
         request = AdmissionRequest("CONNECT", call.served.resource, info.subresource, call.namespace, info.name, call.user, options, None)
-        admission.mutate(request, view)
-        admission.validate(request, view)
+        await admission.mutate(request)
+        await admission.validate(request)
 
 
 def _is_websocket(call: Call) -> bool:

@@ -11,10 +11,10 @@ from k8sfromscratch.api import errors
 from k8sfromscratch.api.errors import Cause
 from k8sfromscratch.api.registry import NODES, PODS, SECRETS, SERVICE_ACCOUNTS
 from k8sfromscratch.components.apiserver import negotiation, replies
+from k8sfromscratch.components.apiserver.admission import Admission
 from k8sfromscratch.components.apiserver.call import Call
 from k8sfromscratch.components.apiserver.feed import Feed
 from k8sfromscratch.components.apiserver.tokens import TokenIssuer
-from k8sfromscratch.core.admission.chain import Chain
 from k8sfromscratch.core.admission.types import AdmissionRequest, View
 from k8sfromscratch.process.clock import Env, rfc3339
 from k8sfromscratch.process.http import Response
@@ -38,7 +38,16 @@ class TokenRequests:
     """`max_s`: --service-account-max-token-expiration, 0 for none.  `extend`: --service-account-extend-token-expiration."""
 
     def __init__(
-        self, issuer: TokenIssuer, api_audiences: tuple[str, ...], feed: Feed, view: View, admission: Chain, env: Env, *, max_s: int = 0, extend: bool = True
+        self,
+        issuer: TokenIssuer,
+        api_audiences: tuple[str, ...],
+        feed: Feed,
+        view: View,
+        admission: Admission,
+        env: Env,
+        *,
+        max_s: int = 0,
+        extend: bool = True,
     ) -> None:
         self._issuer, self._api_audiences, self._feed, self._view, self._admission, self._env = issuer, api_audiences, feed, view, admission, env
         self._max_s, self._extend = max_s, extend
@@ -49,9 +58,9 @@ class TokenRequests:
             raise errors.BadRequest("the body must be a TokenRequest object")
         # The account or the pod may just have been created.
         await self._feed.caught_up()
-        return replies.of(self.answer(body, call), call.output, 201)
+        return replies.of(await self.answer(body, call), call.output, 201)
 
-    def answer(self, request: Object, call: Call) -> Object:
+    async def answer(self, request: Object, call: Call) -> Object:
         """The TokenRequest with its status.  Raises NotFound, Invalid, Conflict, BadRequest, Forbidden."""
         name, namespace = call.info.name, call.namespace
         account = self._view.get(SERVICE_ACCOUNTS, name, namespace)
@@ -63,8 +72,8 @@ class TokenRequests:
         metadata = {**(request.get("metadata") or {}), "name": name, "namespace": namespace, "creationTimestamp": rfc3339(now)}
         answer: Object = {"apiVersion": _AUTHENTICATION, "kind": "TokenRequest", "metadata": metadata, "spec": spec}
         admitted = AdmissionRequest("CREATE", SERVICE_ACCOUNTS, "token", namespace, name, call.user, answer, None, call.dry_run)
-        self._admission.mutate(admitted, self._view)
-        self._admission.validate(admitted, self._view)
+        await self._admission.mutate(admitted)
+        await self._admission.validate(admitted)
         if not spec.get("audiences"):
             spec["audiences"] = list(self._api_audiences)
         bound = self._bound(spec.get("boundObjectRef"), account, namespace)

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from k8sfromscratch.api import errors
 from k8sfromscratch.api.registry import NAMESPACES, PODS, SERVICE_ACCOUNTS
 from k8sfromscratch.components.apiserver import deletion, negotiation, strategies
+from k8sfromscratch.components.apiserver.admission import Admission
 from k8sfromscratch.components.apiserver.allocation import Allocations
 from k8sfromscratch.components.apiserver.call import Call
 from k8sfromscratch.components.apiserver.catalog import CacheView
@@ -21,9 +22,8 @@ from k8sfromscratch.components.apiserver.ownership import Owners, check_applied,
 from k8sfromscratch.components.apiserver.patches import APPLY_PATCH, patcher
 from k8sfromscratch.components.apiserver.reads import Reads
 from k8sfromscratch.components.apiserver.store import Delete, Outcome, Store, Write
-from k8sfromscratch.core.admission.chain import Chain
 from k8sfromscratch.core.admission.serviceaccount import DEFAULT_ACCOUNT, ServiceAccount
-from k8sfromscratch.core.admission.types import AdmissionRequest, View
+from k8sfromscratch.core.admission.types import AdmissionRequest
 from k8sfromscratch.core.patch.managed_fields import Ownership
 from k8sfromscratch.core.patch.values import copied_object
 from k8sfromscratch.process.clock import Env, rfc3339
@@ -42,11 +42,13 @@ OwnersAfter = Callable[[], list[Ownership]]
 
 
 class Writes:
-    def __init__(self, store: Store, feed: Feed, intake: Intake, chain: Chain, view: CacheView, allocations: Allocations, reads: Reads, env: Env) -> None:
+    def __init__(
+        self, store: Store, feed: Feed, intake: Intake, admission: Admission, view: CacheView, allocations: Allocations, reads: Reads, env: Env
+    ) -> None:
         self._store = store
         self._feed = feed
         self._intake = intake
-        self._chain = chain
+        self._admission = admission
         self._view = view
         self._allocations = allocations
         self._reads = reads
@@ -86,23 +88,24 @@ class Writes:
         served, metadata = call.served, obj["metadata"]
         for key in ("resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"):
             metadata.pop(key, None)
+        metadata["uid"] = self._env.uid()
+        metadata["creationTimestamp"] = rfc3339(self._env.clock.now())
         request = AdmissionRequest("CREATE", served.stored, "", call.namespace, metadata["name"], call.user, obj, None, call.dry_run, call.warnings)
         if served.stored == PODS:
             await self._await_service_account(call.namespace, obj)
-        await self._admit(self._chain.mutate, request)
-        metadata["uid"] = self._env.uid()
-        metadata["creationTimestamp"] = rfc3339(self._env.clock.now())
+        await self._admission.mutate(request)
+        obj = _left_by_admission(request)
         strategies.prepare_for_create(served.stored, obj)
         self._owners.created(call, obj)
         self._intake.validate_new(call, obj)
-        await self._admit(self._chain.validate, request)
+        await self._admission.validate(request)
         return await self._store.create(
             served, served.key(metadata["name"], call.namespace), lambda: self._allocations.for_create(served.stored, obj), dry_run=call.dry_run
         )
 
     async def _await_service_account(self, namespace: str, pod: Object) -> None:
         """A namespace that has just been made gets its default account a moment later: a pod that comes in between is held, not refused."""
-        if (pod["spec"].get("serviceAccountName") or DEFAULT_ACCOUNT) != DEFAULT_ACCOUNT or ServiceAccount.name not in self._chain.names:
+        if (pod["spec"].get("serviceAccountName") or DEFAULT_ACCOUNT) != DEFAULT_ACCOUNT or ServiceAccount.name not in self._admission.names:
             return
         if self._view.get(NAMESPACES, namespace) is None:
             await self._feed.caught_up()
@@ -111,17 +114,6 @@ class Writes:
             if self._view.get(NAMESPACES, namespace) is None:
                 return
             await self._view.changed(SERVICE_ACCOUNTS, left_s)
-
-    async def _admit(self, phase: Callable[[AdmissionRequest, View], None], request: AdmissionRequest) -> None:
-        """A refusal that rests on caches which lag (the namespace was made a moment ago) is not believed until they have caught up."""
-        seen = self._feed.revision
-        try:
-            phase(request, self._view)
-        except errors.ApiError:
-            await self._feed.caught_up()
-            if self._feed.revision == seen:
-                raise
-            phase(request, self._view)
 
     # -- update and patch
 
@@ -184,13 +176,14 @@ class Writes:
             request = AdmissionRequest(
                 "UPDATE", served.stored, call.info.subresource, call.namespace, call.info.name, call.user, obj, old, call.dry_run, call.warnings
             )
-            await self._admit(self._chain.mutate, request)
+            await self._admission.mutate(request)
+            obj = _left_by_admission(request)
             if owners is None:
                 self._owners.updated(call, obj, old)
             else:
                 self._owners.write(obj, owners())
             self._intake.validate_changed(call, obj, old)
-            await self._admit(self._chain.validate, request)
+            await self._admission.validate(request)
             obj["metadata"].pop("resourceVersion", None)
             if deletion.finished(served.stored, obj):
                 return self._allocations.for_delete(served.stored, obj)
@@ -235,3 +228,9 @@ class Writes:
                         )
                     ],
                 )
+
+
+def _left_by_admission(request: AdmissionRequest) -> Object:
+    """The plugins change the object in place, a webhook's patch makes a new one."""
+    assert request.obj is not None
+    return request.obj
