@@ -243,7 +243,7 @@ class Feed:
             touched.add(directory)
         self._advance(batch.revision)
         for directory in touched:
-            self._caches[directory].wake()
+            self._caches[directory].wake_soon()
 
     def _advance(self, revision: int) -> None:
         self.revision = max(self.revision, revision)

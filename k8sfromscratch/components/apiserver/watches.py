@@ -10,13 +10,14 @@ carry a revision up to which the stream is complete, so that a client that was q
 A stream ends at its timeout, at shutdown, or when it reads so slowly that the log's window has passed it.
 """
 
+import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
 import orjson
 
 from k8sfromscratch.api import errors
-from k8sfromscratch.components.apiserver.cache import CacheEvent, Cursor, EventType, ResourceCache, WindowPassed, at_revision, event_line
+from k8sfromscratch.components.apiserver.cache import CacheEvent, Cursor, EventType, Listener, ResourceCache, WindowPassed, at_revision, event_line
 from k8sfromscratch.components.apiserver.call import Call
 from k8sfromscratch.components.apiserver.conversion import as_served
 from k8sfromscratch.components.apiserver.entries import Entry
@@ -88,6 +89,7 @@ class Watches:
     async def _lines(self, stream: "_Stream", cursor: Cursor, entries: Sequence[Entry], after: int, now: int, end_s: float) -> AsyncIterator[bytes]:
         """`entries` are told first, as of revision `now`; then what is at the cursor and later than `after`."""
         cache, feed, clock = stream.cache, self._feed, self._clock
+        listener, ahead_s = Listener(cache), asyncio.get_running_loop().time() - clock.monotonic()
         self.open += 1
         try:
             # Sent before the first event, so that the client has its answer's head although nothing happens.
@@ -105,7 +107,7 @@ class Watches:
                 except WindowPassed:
                     return
                 if events:
-                    chunk = stream.events(events, after)
+                    chunk = stream.events(events, after, cursor)
                     if chunk:
                         yield chunk
                     continue
@@ -116,12 +118,13 @@ class Watches:
                     bookmark_s = now_s + _BOOKMARK_S
                     yield stream.bookmark(feed.revision)
                     continue
-                await cache.changed(min(end_s, bookmark_s) - now_s if stream.bookmarks else end_s - now_s)
+                await listener.wait(ahead_s + (min(end_s, bookmark_s) if stream.bookmarks else end_s))
             if stream.bookmarks:
                 # All that this revision covers has just been read, in this same turn.
                 yield stream.bookmark(feed.revision)
         finally:
             self.open -= 1
+            listener.close()
 
 
 class _Stream:
@@ -141,8 +144,11 @@ class _Stream:
         matches = self.chosen.matches
         return b"".join([self._line("ADDED", entry) for entry in entries if matches(entry)])
 
-    def events(self, events: Sequence[CacheEvent], after: int) -> bytes:
+    def events(self, events: Sequence[CacheEvent], after: int, cursor: Cursor) -> bytes:
+        """`cursor` stands behind the events."""
         chosen = self.chosen
+        if chosen.everything and self._plain and events[0].entry.revision > after:
+            return self.cache.lines(cursor, len(events), chosen.namespace)
         lines: list[bytes] = []
         for event in events:
             if event.entry.revision <= after or not chosen.in_namespace(event.entry.key):
