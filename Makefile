@@ -6,13 +6,15 @@ BIN := $(VENV)/bin
 LAB_PACKAGES := systemd-container mmdebstrap iproute2 nftables openssh-client
 # What tests compare with or drive: upstream's etcd, containerd, packet captures.
 TEST_PACKAGES := $(LAB_PACKAGES) etcd-server etcd-client containerd runc containernetworking-plugins iptables conntrack tcpdump
+# libvirt's Python bindings come from PyPI, which builds them.
+BINDING_PACKAGES := libvirt-dev pkg-config gcc python3-dev
 VM_PACKAGES := mmdebstrap e2fsprogs openssh-client qemu-system-x86 qemu-utils libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients dnsmasq-base iptables vagrant vagrant-libvirt
 # Where kubectl and helm are unpacked if there are none.
 export PATH := $(PATH):$(CURDIR)/.cache/bin
 IS_ROOT := $(shell [ "$$(id -u)" = 0 ] && echo yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lab lab-down test unit lab-test check fix box nightly bench
+.PHONY: help venv libvirt-python lab lab-down test unit lab-test check fix box nightly bench
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 12
@@ -26,9 +28,17 @@ $(VENV)/ready: pyproject.toml hatch_build.py
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[lab,node,docker,test]'
 	@touch $@
 
+libvirt-python: venv # what the libvirt provider needs in the environment
+	@$(BIN)/python -c 'import libvirt' 2>/dev/null || { tools/system-packages $(BINDING_PACKAGES) && $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[libvirt]'; }
+
 lab: ## a running local cluster, from nothing or from whatever is there
+ifeq ($(LAB_PROVIDER),libvirt)
+	@tools/system-packages $(VM_PACKAGES)
+	@$(MAKE) --no-print-directory libvirt-python
+else
 	@tools/system-packages $(LAB_PACKAGES)
 	@$(MAKE) --no-print-directory venv
+endif
 	@$(BIN)/python -m k8sfromscratch.lab up
 
 lab-down: venv ## remove the lab's machines, bridge and firewall rules, and nothing else
@@ -69,6 +79,7 @@ box: venv ## a box for Vagrant, built here, for where none can be downloaded
 
 nightly: venv ## real virtual machines
 	@tools/system-packages $(VM_PACKAGES)
+	@$(MAKE) --no-print-directory libvirt-python
 	$(BIN)/python -m pytest tests/vm
 
 bench: venv ## the benchmarks, each beside its peer where one is installed

@@ -2,7 +2,8 @@
 
 A virtual machine needs what a container does not: a kernel with its initrd, a network that asks for its address, host keys of its own, and
 somebody to log in as.  The disk is one ext4 file system, filled by `mke2fs -d`, without partitions or boot loader: QEMU starts the kernel
-directly, from the files beside it.  So nothing is mounted, and no loop device is needed.
+directly, from the files beside it.  So nothing is mounted, and no loop device is needed.  Who a machine is, a seed on its second disk may say
+(`seed`); without one it asks for its address.
 
 The box works without a network, at any driver of vagrant-libvirt.  The key to log in with is made with it and is inside the box, readable by
 whoever has the box: it is for machines on one's own computer.
@@ -15,7 +16,7 @@ import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from k8sfromscratch.lab import node_image
+from k8sfromscratch.lab import node_image, seed
 from k8sfromscratch.lab.record import CACHE_DIR
 from k8sfromscratch.lab.shell import run
 
@@ -34,16 +35,16 @@ FILES = {
     "/etc/fstab": "/dev/vda / ext4 defaults 0 1\n",
     "/etc/systemd/network/80-dhcp.network": "[Match]\nName=eth*\n\n[Network]\nDHCP=yes\n",
     "/etc/ssh/sshd_config.d/box.conf": "HostKey /etc/ssh/ssh_host_ecdsa_key\n",
+    "/etc/systemd/system/lab-seed.service": seed.SERVICE,
     "/etc/systemd/system/lab-host-keys.service": """[Unit]
 Description=Make the SSH host keys of this machine
 Before=ssh.service
-ConditionPathExists=!/etc/ssh/ssh_host_ecdsa_key
 
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-ExecStart=ssh-keygen -q -N "" -t ed25519 -f /etc/ssh/ssh_host_ed25519_key
-ExecStart=ssh-keygen -q -N "" -t ecdsa -f /etc/ssh/ssh_host_ecdsa_key
+# Those that are missing: a seed may have brought one.
+ExecStart=sh -c 'for kind in ed25519 ecdsa; do file=/etc/ssh/ssh_host_$${kind}_key; [ -e "$$file" ] || ssh-keygen -q -N "" -t "$$kind" -f "$$file"; done'
 
 [Install]
 WantedBy=multi-user.target
@@ -53,7 +54,7 @@ WantedBy=multi-user.target
 SETUP = (
     node_image.SETUP
     + rf"""
-chroot "$1" systemctl --quiet enable lab-host-keys.service
+chroot "$1" systemctl --quiet enable lab-seed.service lab-host-keys.service
 chroot "$1" useradd --create-home --shell /bin/bash {USER}
 # Present and empty: each machine makes its own, and the first boot does not enable all services again.
 : >"$1/etc/machine-id"

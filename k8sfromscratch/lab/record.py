@@ -48,11 +48,22 @@ class NetworkRecord(BaseModel):
     """Values that we changed, as they were before."""
 
 
+class LibvirtRecord(BaseModel):
+    """Names of what was made at the libvirt of `uri`.  `network` is empty where machines are on a bridge that was there."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    uri: str
+    network: str
+    pool: str
+
+
 class Record(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     provider: str = ""
     network: NetworkRecord | None = None
+    libvirt: LibvirtRecord | None = None
     machines: dict[str, MachineRecord] = Field(default_factory=dict)
 
     @classmethod

@@ -49,6 +49,15 @@ class ClusterSpec(BaseModel):
     pod_cidr: IPv4Network = IPv4Network("10.244.0.0/16")
     service_cidr: IPv4Network = IPv4Network("10.96.0.0/16")
     node_port_range: Annotated[str, Field(pattern=r"^\d{1,5}-\d{1,5}$")] = "30000-32767"
+    # Of virtual machines; nspawn machines share this host's memory and processors.
+    memory_mb: Annotated[int, Field(ge=512)] = 2048
+    cpus: Annotated[int, Field(ge=1, le=64)] = 2
+    driver: Literal["auto", "kvm", "qemu"] = "auto"
+    libvirt_uri: str = "qemu:///system"
+    # A bridge that is there, instead of a network of the lab's own; a user's session libvirt needs one.
+    libvirt_bridge: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,15}$")] = ""
+    # Where the host's QEMU can read: the lab makes a directory of its own in it.
+    libvirt_images: Annotated[str, Field(pattern=r"^/")] = "/var/lib/libvirt/images"
     cluster_domain: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")] = "cluster.local"
 
     @field_validator("masters")
@@ -61,8 +70,8 @@ class ClusterSpec(BaseModel):
     @field_validator("provider")
     @classmethod
     def _known_provider(cls, provider: str) -> str:
-        if provider != "nspawn":
-            raise ValueError(f"the provider {provider!r} is not supported yet, only 'nspawn'")
+        if provider == "vagrant":
+            raise ValueError("Vagrant's machines are made by `vagrant up` and deployed with inventories/vagrant.py, not by the lab")
         return provider
 
     @field_validator("runtime")

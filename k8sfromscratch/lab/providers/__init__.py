@@ -1,11 +1,13 @@
 """How machines come to be: one interface (`base.Provider`), one module a kind of machine."""
 
 from k8sfromscratch.lab.providers.base import Provider
+from k8sfromscratch.lab.providers.libvirt import LibvirtProvider
 from k8sfromscratch.lab.providers.nspawn import NspawnProvider
 from k8sfromscratch.lab.spec import ClusterSpec
 
 PROVIDERS: dict[str, type[Provider]] = {
     "nspawn": NspawnProvider,
+    "libvirt": LibvirtProvider,
 }
 
 

@@ -4,6 +4,7 @@ The order of calls is `prepare` once, then `ensure` for each machine, in paralle
 A machine is *ready* when it answers SSH at its address with the host key from `keys`.
 """
 
+import socket
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
@@ -40,3 +41,12 @@ class Provider(ABC):
     @abstractmethod
     def tear_down(self) -> None:
         """Removes every machine and then what they share on this host."""
+
+
+def answers_ssh(address: str) -> bool:
+    try:
+        with socket.create_connection((address, 22), timeout=1) as connection:
+            connection.settimeout(5)
+            return connection.recv(4) == b"SSH-"
+    except OSError:
+        return False

@@ -8,15 +8,14 @@ systemd on every host we run on, so nspawn neither registers the machine nor mak
 import os
 import shutil
 import signal
-import socket
 import threading
 import time
 import uuid
 from pathlib import Path
 
-from k8sfromscratch.lab import cgroups, keys, network, node_image
+from k8sfromscratch.lab import cgroups, keys, network, node_image, seed
 from k8sfromscratch.lab.errors import LabError, MissingTool, NotReady
-from k8sfromscratch.lab.providers.base import Provider
+from k8sfromscratch.lab.providers.base import Provider, answers_ssh
 from k8sfromscratch.lab.record import LAB_DIR, MachineRecord, Record
 from k8sfromscratch.lab.shell import attempt, run
 from k8sfromscratch.lab.spec import ClusterSpec, Machine
@@ -114,22 +113,8 @@ class NspawnProvider(Provider):
         copy.rename(root)
 
     def _own_files(self, machine: Machine) -> dict[str, tuple[int, str]]:
-        host_key = keys.host_key_file(machine.name)
-        hosts = "".join(f"{other.address} {other.name}\n" for other in self.spec.machines)
-        return {
-            "etc/hostname": (0o644, f"{machine.name}\n"),
-            "etc/hosts": (0o644, f"127.0.0.1 localhost\n{hosts}"),
-            "etc/machine-id": (0o444, f"{uuid.uuid4().hex}\n"),
-            "etc/resolv.conf": (0o644, _resolv_conf()),
-            "etc/ssh/ssh_host_ed25519_key": (0o600, host_key.read_text()),
-            "etc/ssh/ssh_host_ed25519_key.pub": (0o644, host_key.with_suffix(".pub").read_text()),
-            "root/.ssh/authorized_keys": (0o600, keys.KEY_FILE.with_suffix(".pub").read_text()),
-            "etc/systemd/network/10-host0.network": (
-                0o644,
-                f"[Match]\nName=host0\n\n[Network]\nAddress={machine.address}/{self.spec.machine_cidr.prefixlen}\nGateway={self.spec.gateway}\n"
-                "LinkLocalAddressing=no\nIPv6AcceptRA=no\n",
-            ),
-        }
+        own = seed.files(self.spec, machine, {"Name": "host0"}, name_servers=seed.host_name_servers())
+        return {**own, "etc/machine-id": (0o444, f"{uuid.uuid4().hex}\n")}
 
     def _start(self, machine: Machine) -> None:
         full_name = self._full_name(machine)
@@ -166,7 +151,7 @@ class NspawnProvider(Provider):
 
     def _wait_ready(self, machine: Machine) -> None:
         deadline = time.monotonic() + BOOT_TIMEOUT_S
-        while not _answers_ssh(str(machine.address)):
+        while not answers_ssh(str(machine.address)):
             if not self._running(machine.name):
                 console = LAB_DIR / "machines" / f"{machine.name}.console"
                 raise NotReady(f"machine {machine.name} ended while it booted; its console's last words: {console.read_text(errors='replace')[-1500:]}")
@@ -204,18 +189,3 @@ def _start_time(pid: int) -> int | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     return None if fields[0] == "Z" else int(fields[19])
-
-
-def _answers_ssh(address: str) -> bool:
-    try:
-        with socket.create_connection((address, 22), timeout=1) as connection:
-            connection.settimeout(5)
-            return connection.recv(4) == b"SSH-"
-    except OSError:
-        return False
-
-
-def _resolv_conf() -> str:
-    """This host's name servers as far as a machine can reach them: one that listens on loopback cannot be used from there."""
-    lines = Path("/etc/resolv.conf").read_text().splitlines() if Path("/etc/resolv.conf").exists() else []
-    return "".join(f"{line}\n" for line in lines if line.startswith("nameserver") and not line.split()[1].startswith(("127.", "::1")))

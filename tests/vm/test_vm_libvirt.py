@@ -1,0 +1,85 @@
+"""The libvirt provider with a real libvirt: a machine comes up as itself, comes back with its disk, and nothing is left in the end."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from k8sfromscratch.lab.box import Box
+from k8sfromscratch.lab.spec import ROOT
+from tests.vm import libvirtd
+from tests.vm.libvirtd import virsh
+
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(1200)]
+
+ADDRESS = "10.86.0.11"
+
+
+class Lab:
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        wanted = {"NAME": "kfsv", "PROVIDER": "libvirt", "WORKERS": "0", "MEMORY_MB": "1024", "MACHINE_CIDR": "10.86.0.0/24"}
+        self.environment = {**os.environ, "KFS_LAB_DIR": str(directory), **{f"LAB_{name}": value for name, value in wanted.items()}}
+
+    def result(self, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "k8sfromscratch.lab", *words]
+        return subprocess.run(command, cwd=ROOT, env={**self.environment, **more}, capture_output=True, text=True, timeout=900, check=False)
+
+    def __call__(self, *words: str) -> str:
+        done = self.result(*words)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def ssh(self, command: str) -> str:
+        keys = self.directory / "ssh"
+        options = [f"-oUserKnownHostsFile={keys}/known_hosts", "-oStrictHostKeyChecking=yes", "-oBatchMode=yes", "-oLogLevel=ERROR", f"-i{keys}/id_ed25519"]
+        done = subprocess.run(["ssh", *options, f"root@{ADDRESS}", command], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+@pytest.fixture(scope="module")
+def lab(built_box: Box, needs: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    needs("libvirtd", "virsh", root=True)
+    directory = tmp_path_factory.mktemp("libvirt")
+    with libvirtd.running(directory):
+        before = libvirtd.things()
+        made = Lab(directory / "lab")
+        try:
+            yield made
+        finally:
+            made("down")
+        assert libvirtd.things() == before
+        assert "There is no lab" in made("down")
+
+
+def test_a_machine_comes_up_as_itself_and_keeps_its_disk(lab: Lab) -> None:
+    lab("start", "master-1")
+    name, controllers = lab.ssh("hostname; cat /sys/fs/cgroup/cgroup.controllers; echo kept >/root/kept; sync").splitlines()
+    assert name == "master-1" and {"cpu", "memory"} <= set(controllers.split())
+    lab("start", "master-1")
+    assert lab("status") == f"master-1\trunning\t{ADDRESS}\n"
+    lab("stop", "master-1")
+    assert lab("status") == f"master-1\tstopped\t{ADDRESS}\n"
+    lab("start", "master-1")
+    assert lab.ssh("cat /root/kept") == "kept\n"
+
+
+def test_what_others_made_is_refused_and_left_alone(lab: Lab, tmp_path: Path) -> None:
+    definition = tmp_path / "network.xml"
+    definition.write_text("<network><name>kfsw-machines</name><ip address='10.85.0.1' prefix='24'/></network>")
+    virsh("net-define", str(definition))
+    try:
+        refused = lab.result("start", "master-1", LAB_NAME="kfsw", LAB_MACHINE_CIDR="10.85.0.0/24", KFS_LAB_DIR=str(tmp_path / "other"))
+        assert refused.returncode != 0 and "a network 'kfsw-machines' that this lab did not make" in refused.stderr
+        assert "Traceback" not in refused.stderr
+    finally:
+        virsh("net-undefine", "kfsw-machines")
+
+
+def test_a_libvirt_that_does_not_answer_is_named(lab: Lab, tmp_path: Path) -> None:
+    refused = lab.result("start", "master-1", LAB_LIBVIRT_URI="qemu+unix:///system?socket=/nonexistent", KFS_LAB_DIR=str(tmp_path))
+    assert refused.returncode != 0 and "libvirt does not answer at qemu+unix:///system" in refused.stderr and "Traceback" not in refused.stderr
