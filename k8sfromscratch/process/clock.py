@@ -8,7 +8,6 @@ cluster can be replayed.  Waiting needs no seam of its own: `asyncio.sleep` and 
 import asyncio
 import random
 import time
-import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -54,17 +53,20 @@ class Env:
 
     def uid(self) -> str:
         """A random UUID (version 4) as the API prints it."""
-        return str(uuid.UUID(int=self.rng.getrandbits(128), version=4))
+        bits = self.rng.getrandbits(128)
+        # RFC 9562 §5.4: the version in the 13th digit, the variant in the 17th.
+        digits = f"{bits & ~(0xF << 76) & ~(0x3 << 62) | 0x4 << 76 | 0x2 << 62:032x}"
+        return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def rfc3339(moment: datetime) -> str:
     """metav1.Time: whole seconds, `2026-01-02T03:04:05Z`."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
 
 
 def rfc3339_micro(moment: datetime) -> str:
     """metav1.MicroTime: `2026-01-02T03:04:05.000006Z` (leases and events)."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def parse_rfc3339(text: str) -> datetime:

@@ -145,8 +145,10 @@ class _Connection(asyncio.Protocol):
         if self._call_timer is None:
             self._call_timer = loop.call_later(CALL_S, self._end_overdue)
         self.rpc.send(stream, message, end=True)
-        # At once: uvloop itself gathers what a turn writes, and a turn of its own for the flush made a lone call a tenth slower.
-        self._flush()
+        if len(self._unary) == 1:
+            self._flush()  # alone: the turn of the loop that would gather others makes it a tenth slower
+        else:
+            self._flush_soon()
         return stream, future
 
     def _end_overdue(self) -> None:

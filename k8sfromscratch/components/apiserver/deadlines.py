@@ -5,18 +5,9 @@ in that order, and one timer for its first.
 """
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 
 from k8sfromscratch.api.errors import Timeout
-
-
-class _Running:
-    __slots__ = ("expired", "task")
-
-    def __init__(self, task: "asyncio.Task[object]") -> None:
-        self.task = task
-        self.expired = False
 
 
 class Deadlines:
@@ -26,24 +17,15 @@ class Deadlines:
         """In order of their ends, on the loop's clock."""
         self._timer: asyncio.TimerHandle | None = None
 
-    @contextmanager
-    def within(self) -> Iterator[None]:
-        """Raises Timeout where the time is over before the body is."""
+    def within(self) -> "_Running":
+        """A context.  Raises Timeout where the time is over before its body is."""
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
-        running = _Running(task)
+        running = _Running(task, self._running)
         self._running[running] = loop.time() + self._timeout_s
         if self._timer is None:
             self._timer = loop.call_later(self._timeout_s, self._look, loop)
-        try:
-            yield
-        except asyncio.CancelledError:
-            # As asyncio.timeout has it: someone else's cancellation at the same time is not ours to swallow.
-            if running.expired and task.uncancel() <= 0:
-                raise Timeout("request did not complete within the allotted timeout") from None
-            raise
-        finally:
-            del self._running[running]
+        return running
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = None
@@ -55,3 +37,21 @@ class Deadlines:
             if not running.expired:
                 running.expired = True
                 running.task.cancel()
+
+
+class _Running:
+    __slots__ = ("_all", "expired", "task")
+
+    def __init__(self, task: "asyncio.Task[object]", all_running: "dict[_Running, float]") -> None:
+        self.task = task
+        self.expired = False
+        self._all = all_running
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        del self._all[self]
+        # As asyncio.timeout has it: someone else's cancellation at the same time is not ours to swallow.
+        if kind is asyncio.CancelledError and self.expired and self.task.uncancel() <= 0:
+            raise Timeout("request did not complete within the allotted timeout") from error

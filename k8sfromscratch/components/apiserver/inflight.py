@@ -4,9 +4,6 @@ A burst beyond the bound is told to come again (429) before it costs anything; s
 administrator can always look.  Source: apiserver/pkg/server/filters/maxinflight.go.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from k8sfromscratch.api.errors import TooManyRequests
 from k8sfromscratch.components.apiserver.metrics import Metrics
 from k8sfromscratch.components.apiserver.request_info import RequestInfo
@@ -28,21 +25,17 @@ class InFlight:
         self._counts = {"readOnly": 0, "mutating": 0}
         self._metrics = metrics
 
-    @contextmanager
-    def slot(self, info: RequestInfo, user: UserInfo) -> Iterator[None]:
-        """Raises TooManyRequests."""
-        if is_long_running(info):
-            yield
-            return
+    def enter(self, info: RequestInfo, user: UserInfo) -> str:
+        """For a request that is not long-running; `leave` takes what this returns.  Raises TooManyRequests."""
         kind = "mutating" if info.verb in _CHANGING else "readOnly"
         if 0 < self._limits[kind] <= self._counts[kind] and _EXEMPT not in user.groups:
             self._metrics.rejected(kind)
             raise TooManyRequests("Too many requests, please try again later.", retry_after_s=1)
         self._counts[kind] += 1
-        try:
-            yield
-        finally:
-            self._counts[kind] -= 1
+        return kind
+
+    def leave(self, kind: str) -> None:
+        self._counts[kind] -= 1
 
     def publish(self) -> None:
         for kind, count in self._counts.items():

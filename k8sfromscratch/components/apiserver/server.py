@@ -40,6 +40,7 @@ from k8sfromscratch.components.apiserver.store import Store
 from k8sfromscratch.components.apiserver.subresources import Subresources
 from k8sfromscratch.components.apiserver.transforms import Transformer
 from k8sfromscratch.components.apiserver.watches import Watches
+from k8sfromscratch.components.apiserver.webhooks import Webhooks
 from k8sfromscratch.components.apiserver.writes import Writes
 from k8sfromscratch.core.admission.chain import Chain
 from k8sfromscratch.core.authz.types import LOOPBACK, Attributes, Decision, UserInfo
@@ -91,6 +92,8 @@ class ApiServerOptions:
     ranges: Ranges = field(default_factory=Ranges)
     advertise: tuple[str, int] | None = None
     """Where clients reach this apiserver; with it, the `kubernetes` Service is kept."""
+    route_by_endpoint: bool = False
+    """--enable-aggregator-routing: Services that serve us are dialled at an endpoint, not at their cluster IP."""
     event_ttl_s: int = 3600
     compaction_interval_s: float = compaction.INTERVAL_S
     max_requests_inflight: int = 400
@@ -111,7 +114,8 @@ class ApiServer:
         transformer = Transformer(env.clock)
         allocations = Allocations(self.catalog, self.options.ranges, env)
         intake = Intake()
-        self.admission = Admission(self.options.admission, self.view, self.feed, last=self.options.last_validators(self))
+        self.webhooks = Webhooks(self.catalog, self.view, env, by_endpoint=self.options.route_by_endpoint)
+        self.admission = Admission(self.options.admission, self.view, self.feed, self.webhooks, last=self.options.last_validators(self))
         self.reads = Reads(storage, self.feed, transformer)
         self.watches = Watches(self.feed, transformer, env.clock, env.rng)
         self.writes = Writes(self.store, self.feed, intake, self.admission, self.view, allocations, self.reads, env)
@@ -157,6 +161,7 @@ class ApiServer:
         for task in self._loops:
             task.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
+        await self.webhooks.close()
         await self.feed.stop()
 
     def publish_metrics(self) -> None:
@@ -190,11 +195,14 @@ class ApiServer:
 
     async def _answer(self, request: Request, info: RequestInfo) -> Response | Upgrade:
         user = await self._authenticate(request)
-        with self._inflight.slot(info, user):
-            if is_long_running(info):
-                return await self._authorized(request, info, user)
+        if is_long_running(info):
+            return await self._authorized(request, info, user)
+        slot = self._inflight.enter(info, user)
+        try:
             with self._deadlines.within():
                 return await self._authorized(request, info, user)
+        finally:
+            self._inflight.leave(slot)
 
     async def _authorized(self, request: Request, info: RequestInfo, user: UserInfo) -> Response | Upgrade:
         self._authorize(request, info, user)

@@ -76,10 +76,9 @@ class Store:
         """Raises AlreadyExists.  `build` is called again where an allocation was taken by someone else meanwhile."""
         storage_key = served.storage_key(key)
         name = key.rpartition("/")[2]
-        exists = errors.already_exists(served.resource.plural, name, served.resource.group)
         if dry_run:
             if served.cache.get(key) is not None:
-                raise exists
+                raise errors.already_exists(served.resource.plural, name, served.resource.group)
             return Entry(key, encode(build().obj), 0)
         lease = await self._lease(served)
         for _ in range(_ATTEMPTS_MAX):
@@ -95,7 +94,7 @@ class Store:
             found = result.responses[0]
             assert isinstance(found, RangeResult)
             if found.count:
-                raise exists
+                raise errors.already_exists(served.resource.plural, name, served.resource.group)
             # Someone has what was to be written along: the caches must show it before anything is proposed again.
             await self._feed.caught_up()
         raise errors.conflict(served.resource.plural, name, served.resource.group)

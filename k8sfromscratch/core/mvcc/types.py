@@ -27,8 +27,7 @@ class Event(NamedTuple):
     prev_kv: KeyValue | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RangeResult:
+class RangeResult(NamedTuple):
     """`revision` is the store's latest, whatever revision was read; `count` ignores the limit."""
 
     kvs: Sequence[KeyValue]
@@ -37,8 +36,7 @@ class RangeResult:
     revision: int
 
 
-@dataclass(frozen=True, slots=True)
-class Compare:
+class Compare(NamedTuple):
     """`target` of `key` `op` `value`: int for VERSION, CREATE, MOD and LEASE, bytes for VALUE."""
 
     key: bytes
@@ -48,8 +46,7 @@ class Compare:
     range_end: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class RangeOp:
+class RangeOp(NamedTuple):
     key: bytes
     range_end: bytes = b""
     limit: int = 0
@@ -74,8 +71,7 @@ class PutOp(NamedTuple):
     ignore_lease: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class DeleteOp:
+class DeleteOp(NamedTuple):
     key: bytes
     range_end: bytes = b""
     prev_kv: bool = False

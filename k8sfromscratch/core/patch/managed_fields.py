@@ -11,8 +11,7 @@ Source: apimachinery/pkg/util/managedfields, structured-merge-diff's merge.Updat
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from k8sfromscratch.api.errors import BadRequest, Conflict
 from k8sfromscratch.api.schema_node import SchemaNode
@@ -46,8 +45,7 @@ _UNOWNED: Tree = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Manager:
+class Manager(NamedTuple):
     """`operation` is Apply or Update."""
 
     name: str
@@ -56,8 +54,7 @@ class Manager:
     subresource: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Ownership:
+class Ownership(NamedTuple):
     manager: Manager
     fields: Tree
     time: str = ""
@@ -95,7 +92,7 @@ def after_update(old: Object, new: Object, entries: Sequence[Ownership], manager
             continue
         left = difference(entry.fields, touched)
         if left is not None:
-            result.append(entry if left == entry.fields else replace(entry, fields=left))
+            result.append(entry if left == entry.fields else entry._replace(fields=left))
     fields = _join(mine.fields if mine else None, changed)
     left = difference(fields, removed) if fields is not None and removed is not None else fields
     if left is not None:
@@ -126,9 +123,9 @@ def apply(
         if conflicts and not force:
             raise _conflict(conflicts)
         taken = {entry.manager: common for entry, common in conflicts}
-        others = [replace(entry, fields=left) for entry in others if (left := _without(entry.fields, taken.get(entry.manager))) is not None]
+        others = [entry._replace(fields=left) for entry in others if (left := _without(entry.fields, taken.get(entry.manager))) is not None]
     if removed is not None:
-        others = [replace(entry, fields=left) for entry in others if (left := difference(entry.fields, removed)) is not None]
+        others = [entry._replace(fields=left) for entry in others if (left := difference(entry.fields, removed)) is not None]
     if wanted is not None:
         others.append(mine if mine is not None and mine.fields == wanted else Ownership(manager, wanted, now))
     return result, others
@@ -170,7 +167,7 @@ def _capped(entries: list[Ownership]) -> list[Ownership]:
     for entry in surplus[1:]:
         together = union(together, entry.fields)
     newest = surplus[-1]
-    ancient = Ownership(replace(newest.manager, name=ANCIENT_CHANGES), together, newest.time)
+    ancient = Ownership(newest.manager._replace(name=ANCIENT_CHANGES), together, newest.time)
     return [ancient, *(entry for entry in entries if entry not in surplus)]
 
 

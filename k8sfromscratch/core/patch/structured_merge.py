@@ -179,8 +179,10 @@ _known_fields: Remembered[Tree] = Remembered(_whole)
 
 
 def _all_of(value: Any, schema: SchemaNode | None) -> Tree:
-    """`_whole`, for what is large enough that it may be worth remembering."""
-    return _known_fields(value, schema) if isinstance(value, dict) and len(value) > _FEW else _whole(value, schema)
+    """`_whole`, for what is large enough that it may be worth remembering, and may come again: no object's metadata does."""
+    if isinstance(value, dict) and len(value) > _FEW and schema is not None and schema.go_type != "ObjectMeta":
+        return _known_fields(value, schema)
+    return _whole(value, schema)
 
 
 def _merge_items(live: list[Any], applied: list[Any], schema: SchemaNode) -> list[Any]:
