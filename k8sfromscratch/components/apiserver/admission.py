@@ -8,10 +8,12 @@ rest on caches that lag (the namespace was made a moment ago), so it is not beli
 """
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from k8sfromscratch.api import errors
+from k8sfromscratch.components.apiserver.call import Call
 from k8sfromscratch.components.apiserver.feed import Feed
+from k8sfromscratch.components.apiserver.webhooks import Webhooks
 from k8sfromscratch.core.admission.chain import Chain
 from k8sfromscratch.core.admission.types import AdmissionRequest, View
 
@@ -24,30 +26,11 @@ class AsyncValidator(Protocol):
     async def validate(self, request: AdmissionRequest, view: View) -> None: ...
 
 
-class AsyncMutator(Protocol):
-    """May put another object in `request.obj`: typed and defaulted.  Raises ApiError to refuse."""
-
-    name: str
-
-    async def mutate(self, request: AdmissionRequest, view: View) -> None: ...
-
-
 class Admission:
     """Without webhooks configured a call never yields to the loop: a create costs no more for the seam than two coroutines."""
 
-    def __init__(
-        self,
-        chain: Chain,
-        view: View,
-        feed: Feed,
-        *,
-        mutating: Sequence[AsyncMutator] = (),
-        validating: Sequence[AsyncValidator] = (),
-        last: Sequence[AsyncValidator] = (),
-    ) -> None:
-        self._chain, self._view, self._feed = chain, view, feed
-        self._mutating = tuple(mutating)
-        self._validating = (*validating, *last)
+    def __init__(self, chain: Chain, view: View, feed: Feed, webhooks: Webhooks | None = None, *, last: Sequence[AsyncValidator] = ()) -> None:
+        self._chain, self._view, self._feed, self._webhooks, self._last = chain, view, feed, webhooks, tuple(last)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -57,13 +40,15 @@ class Admission:
     async def mutate(self, request: AdmissionRequest) -> None:
         """Raises ApiError.  The object to go on with is `request.obj`."""
         await self._pure(self._chain.mutate, request)
-        for mutator in self._mutating:
-            await mutator.mutate(request, self._view)
+        if self._webhooks is not None:
+            await self._webhooks.mutate(request, lambda: self._pure(self._chain.mutate, request))
 
     async def validate(self, request: AdmissionRequest) -> None:
         """Raises ApiError."""
         await self._pure(self._chain.validate, request)
-        for validator in self._validating:
+        if self._webhooks is not None:
+            await self._webhooks.validate(request)
+        for validator in self._last:
             await validator.validate(request, self._view)
 
     async def _pure(self, phase: Callable[[AdmissionRequest, View], None], request: AdmissionRequest) -> None:
@@ -75,3 +60,17 @@ class Admission:
             if self._feed.revision == seen:
                 raise
             phase(request, self._view)
+
+
+def options_of(call: Call, kind: str, **given: Any) -> dict[str, Any]:
+    """The request's CreateOptions, UpdateOptions, PatchOptions or DeleteOptions, for those who are shown them."""
+    options: dict[str, Any] = {"kind": kind, "apiVersion": "meta.k8s.io/v1", **{key: value for key, value in given.items() if value not in (None, "")}}
+    if call.dry_run:
+        options["dryRun"] = ["All"]
+    if kind != "DeleteOptions":
+        for key in ("fieldManager", "fieldValidation"):
+            if value := call.request.arg(key):
+                options[key] = value
+        if kind == "PatchOptions" and call.request.arg("force"):
+            options["force"] = call.request.arg("force") in ("true", "1")
+    return options

@@ -1,11 +1,12 @@
 """DELETE of one object and of a collection."""
 
 import asyncio
+from functools import partial
 from typing import Any
 
 from k8sfromscratch.api import errors
 from k8sfromscratch.components.apiserver import deletion, replies
-from k8sfromscratch.components.apiserver.admission import Admission
+from k8sfromscratch.components.apiserver.admission import Admission, options_of
 from k8sfromscratch.components.apiserver.allocation import Allocations
 from k8sfromscratch.components.apiserver.call import Call
 from k8sfromscratch.components.apiserver.deletion import DeleteOptions
@@ -67,6 +68,8 @@ class Deletes:
                 why = f"Precondition failed: ResourceVersion in precondition: {wanted}, ResourceVersion in object meta: {have}"
                 raise errors.conflict(resource.plural, name, resource.group, why)
             request = AdmissionRequest("DELETE", served.stored, "", namespace, name, call.user, None, old, call.dry_run, call.warnings)
+            request.requested = resource
+            request.options = partial(_shown_options, call, options)
             await self._admission.mutate(request)
             await self._admission.validate(request)
             if deletion.plan(served.stored, old, options, self._env.clock.now()):
@@ -92,6 +95,19 @@ class Deletes:
             return (await self.delete_object(call, entry.key, options)).entry
         except errors.NotFound:
             return None  # someone else deleted it meanwhile: that is what was asked for
+
+
+def _shown_options(call: Call, options: DeleteOptions) -> Object:
+    """As admission shows them."""
+    stated = {"uid": options.uid, "resourceVersion": options.resource_version}
+    preconditions = {key: value for key, value in stated.items() if value}
+    return options_of(
+        call,
+        "DeleteOptions",
+        gracePeriodSeconds=options.grace_period_s,
+        propagationPolicy=options.propagation_policy,
+        preconditions=preconditions or None,
+    )
 
 
 def parse_options(request: Request) -> DeleteOptions:

@@ -120,7 +120,7 @@ class ApiServer:
         self.watches = Watches(self.feed, transformer, env.clock, env.rng)
         self.writes = Writes(self.store, self.feed, intake, self.admission, self.view, allocations, self.reads, env)
         self.deletes = Deletes(self.store, self.feed, self.admission, allocations, self.reads, env)
-        subresources = Subresources(self.catalog, self.store, self.feed, self.writes, self.deletes, self.view, env)
+        subresources = Subresources(self.catalog, self.store, self.feed, self.writes, self.deletes, self.admission, self.view, env)
         self._routes = Routes(self.reads, self.watches, self.writes, self.deletes, subresources, self.options.routes(self))
         self._deadlines = Deadlines(_REQUEST_TIMEOUT_S)
         self._inflight = InFlight(self.options.max_requests_inflight, self.options.max_mutating_requests_inflight, self.metrics)

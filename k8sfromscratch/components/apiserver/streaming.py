@@ -12,6 +12,7 @@ from k8sfromscratch.api.registry import PODS
 from k8sfromscratch.components.apiserver import streaming_target, streaming_tunnel
 from k8sfromscratch.components.apiserver.authorization import attributes_of, denied
 from k8sfromscratch.components.apiserver.call import Call
+from k8sfromscratch.components.apiserver.discovery import subresource
 from k8sfromscratch.components.apiserver.routes import Route, Verb
 from k8sfromscratch.components.apiserver.streaming_kubelet import Kubelets, fetch
 from k8sfromscratch.components.apiserver.streaming_proxy import Proxy
@@ -100,7 +101,7 @@ class Streaming:
             if decision is not None and not decision.allowed:
                 raise denied(asked, decision)
         pod = await self._pod(call)
-        await self._admit(call, {name: values[-1] if name != "command" else values for name, values in call.request.query.items()})
+        await self._admit(call, _options(call))
         return pod
 
     async def _pod(self, call: Call) -> Object:
@@ -112,9 +113,24 @@ class Streaming:
 
     async def _admit(self, call: Call, options: Object) -> None:
         admission, info = self._server.admission, call.info
-        request = AdmissionRequest("CONNECT", call.served.resource, info.subresource, call.namespace, info.name, call.user, options, None)
+        kind, group, version, _ = subresource(call.served.resource, info.subresource)
+        shown = {"kind": kind, "apiVersion": f"{group}/{version}" if group else version, **options}
+        request = AdmissionRequest("CONNECT", call.served.resource, info.subresource, call.namespace, info.name, call.user, shown, None, warnings=call.warnings)
         await admission.mutate(request)
         await admission.validate(request)
+
+
+def _options(call: Call) -> Object:
+    """The query as the typed object that admission sees: PodExecOptions and their kin."""
+    options: Object = {}
+    for name, values in call.request.query.items():
+        if name in ("stdin", "stdout", "stderr", "tty"):
+            options[name] = values[-1] in ("true", "1")
+        elif name == "ports":
+            options[name] = [int(port) for value in values for port in value.split(",") if port.isdigit()]
+        else:
+            options[name] = values if name == "command" else values[-1]
+    return options
 
 
 def _is_websocket(call: Call) -> bool:

@@ -3,11 +3,13 @@
 `status`, `ephemeralcontainers`, `resize` and `approval` are plain updates that `strategies` confines to their fields.
 """
 
+from functools import partial
 from typing import Any
 
 from k8sfromscratch.api import errors
 from k8sfromscratch.api.registry import POD_DISRUPTION_BUDGETS, PODS
 from k8sfromscratch.components.apiserver import negotiation, patches, replies
+from k8sfromscratch.components.apiserver.admission import Admission, options_of
 from k8sfromscratch.components.apiserver.call import Call
 from k8sfromscratch.components.apiserver.catalog import CacheView, Catalog
 from k8sfromscratch.components.apiserver.deletes import Deletes, options_from
@@ -17,18 +19,20 @@ from k8sfromscratch.components.apiserver.feed import Feed
 from k8sfromscratch.components.apiserver.scale import scale_of, with_scale
 from k8sfromscratch.components.apiserver.store import Delete, Store, Write
 from k8sfromscratch.components.apiserver.writes import Writes
+from k8sfromscratch.core.admission.types import AdmissionRequest
 from k8sfromscratch.core.patch.values import copied_object
 from k8sfromscratch.process.clock import Env, rfc3339
 from k8sfromscratch.process.http import Response
 
 
 class Subresources:
-    def __init__(self, catalog: Catalog, store: Store, feed: Feed, writes: Writes, deletes: Deletes, view: CacheView, env: Env) -> None:
+    def __init__(self, catalog: Catalog, store: Store, feed: Feed, writes: Writes, deletes: Deletes, admission: Admission, view: CacheView, env: Env) -> None:
         self._catalog = catalog
         self._store = store
         self._feed = feed
         self._writes = writes
         self._deletes = deletes
+        self._admission = admission
         self._view = view
         self._env = env
 
@@ -83,6 +87,7 @@ class Subresources:
         if target.get("kind") not in (None, "", "Node"):
             cause = errors.Cause("FieldValueNotSupported", f'Unsupported value: "{target["kind"]}": supported values: "Node", "<empty>"', "target.kind")
             raise errors.invalid("Binding", name, "", [cause])
+        await self._admit(call, "binding", name, {"apiVersion": "v1", "kind": "Binding", **body})
 
         async def step(pod: Object | None) -> Write | Delete:
             if pod is None:
@@ -114,12 +119,20 @@ class Subresources:
         options = options_from(body.get("deleteOptions") or {}, call.request)
         await self._feed.caught_up()
         pod = self._entry(call).shared()
+        await self._admit(call, "eviction", call.info.name, {"apiVersion": "policy/v1", "kind": "Eviction", **body})
         budgets = self._view.list(POD_DISRUPTION_BUDGETS, call.namespace)
         verdict = judge_eviction(pod, budgets)
         if verdict.budget is not None:
             await self._count_disruption(call, verdict)
         await self._deletes.delete_object(call, call.key, options)
         return replies.of({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}, call.output, 201)
+
+    async def _admit(self, call: Call, subresource: str, name: str, body: Object) -> None:
+        """A new object that is not kept: whoever may refuse it must know of it all the same."""
+        request = AdmissionRequest("CREATE", PODS, subresource, call.namespace, name, call.user, body, None, call.dry_run, call.warnings)
+        request.options = partial(options_of, call, "CreateOptions")
+        await self._admission.mutate(request)
+        await self._admission.validate(request)
 
     async def _count_disruption(self, call: Call, verdict: Verdict) -> None:
         served = self._catalog.of(POD_DISRUPTION_BUDGETS)

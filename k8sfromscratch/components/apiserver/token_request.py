@@ -5,13 +5,14 @@ Kubelets ask for the tokens of their pods this way, and `kubectl create token` d
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from k8sfromscratch.api import errors
 from k8sfromscratch.api.errors import Cause
 from k8sfromscratch.api.registry import NODES, PODS, SECRETS, SERVICE_ACCOUNTS
 from k8sfromscratch.components.apiserver import negotiation, replies
-from k8sfromscratch.components.apiserver.admission import Admission
+from k8sfromscratch.components.apiserver.admission import Admission, options_of
 from k8sfromscratch.components.apiserver.call import Call
 from k8sfromscratch.components.apiserver.feed import Feed
 from k8sfromscratch.components.apiserver.tokens import TokenIssuer
@@ -72,6 +73,7 @@ class TokenRequests:
         metadata = {**(request.get("metadata") or {}), "name": name, "namespace": namespace, "creationTimestamp": rfc3339(now)}
         answer: Object = {"apiVersion": _AUTHENTICATION, "kind": "TokenRequest", "metadata": metadata, "spec": spec}
         admitted = AdmissionRequest("CREATE", SERVICE_ACCOUNTS, "token", namespace, name, call.user, answer, None, call.dry_run)
+        admitted.options = partial(options_of, call, "CreateOptions")
         await self._admission.mutate(admitted)
         await self._admission.validate(admitted)
         if not spec.get("audiences"):

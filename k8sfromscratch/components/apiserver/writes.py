@@ -6,11 +6,12 @@ An update or patch runs all of it anew for each try, since each step may depend 
 """
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from k8sfromscratch.api import errors
 from k8sfromscratch.api.registry import NAMESPACES, PODS, SERVICE_ACCOUNTS
 from k8sfromscratch.components.apiserver import deletion, negotiation, strategies
-from k8sfromscratch.components.apiserver.admission import Admission
+from k8sfromscratch.components.apiserver.admission import Admission, options_of
 from k8sfromscratch.components.apiserver.allocation import Allocations
 from k8sfromscratch.components.apiserver.call import Call
 from k8sfromscratch.components.apiserver.catalog import CacheView
@@ -32,6 +33,7 @@ from k8sfromscratch.process.http import Response
 _GENERATE_ATTEMPTS = 8
 # As long as upstream's ServiceAccount admission tries again.
 _ACCOUNT_WAIT_S = 1.5
+_OPTIONS = {"POST": "CreateOptions", "PUT": "UpdateOptions", "PATCH": "PatchOptions"}
 
 Mutate = Callable[[Object], Awaitable[Object]]
 """From the present object (in the path's version), which it leaves as it is, to the typed one that the client wants, which shares
@@ -91,6 +93,7 @@ class Writes:
         metadata["uid"] = self._env.uid()
         metadata["creationTimestamp"] = rfc3339(self._env.clock.now())
         request = AdmissionRequest("CREATE", served.stored, "", call.namespace, metadata["name"], call.user, obj, None, call.dry_run, call.warnings)
+        self._complete(request, call)
         if served.stored == PODS:
             await self._await_service_account(call.namespace, obj)
         await self._admission.mutate(request)
@@ -114,6 +117,12 @@ class Writes:
             if self._view.get(NAMESPACES, namespace) is None:
                 return
             await self._view.changed(SERVICE_ACCOUNTS, left_s)
+
+    def _complete(self, request: AdmissionRequest, call: Call) -> None:
+        """With what only those need who show the request to someone else."""
+        request.requested = call.served.resource
+        request.options = partial(options_of, call, _OPTIONS[call.request.method])
+        request.retyped = lambda patched: self._intake.stored(call, self._intake.typed(call, patched))
 
     # -- update and patch
 
@@ -176,6 +185,7 @@ class Writes:
             request = AdmissionRequest(
                 "UPDATE", served.stored, call.info.subresource, call.namespace, call.info.name, call.user, obj, old, call.dry_run, call.warnings
             )
+            self._complete(request, call)
             await self._admission.mutate(request)
             obj = _left_by_admission(request)
             if owners is None:
@@ -203,10 +213,13 @@ class Writes:
         """The preconditions that an object carries in its own metadata."""
         sent, kept = obj["metadata"], old["metadata"]
         resource = call.served.resource
-        if sent.get("name") != kept["name"]:
+        if not sent.get("name"):
+            raise errors.BadRequest(f"the name of the object ({kept['name']} based on URL) was undeterminable: name must be provided")
+        if sent["name"] != kept["name"]:
             raise errors.BadRequest(f"the name of the object ({sent.get('name')}) does not match the name on the URL ({kept['name']})")
         uid = sent.get("uid")
-        if uid and uid != kept["uid"]:
+        # A patch that changes it is no precondition: validation refuses it.
+        if uid and uid != kept["uid"] and call.info.verb == "update":
             raise errors.conflict(
                 resource.plural, kept["name"], resource.group, f"Precondition failed: UID in precondition: {uid}, UID in object meta: {kept['uid']}"
             )

@@ -4,7 +4,7 @@ A plugin is pure: it sees the request and a `View` of the cached cluster, change
 an ApiError (either phase).  The chain's order is one table in `core.admission.chain`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -26,7 +26,8 @@ class View(Protocol):
 @dataclass(slots=True)
 class AdmissionRequest:
     """`obj` is None for DELETE; `old` is None for CREATE.  CONNECT is exec, attach, portforward, proxy.
-    `warnings` become Warning headers of the answer."""
+    `warnings` become Warning headers of the answer.  `requested` is the version that the client speaks, where that is not the stored one;
+    `options` makes its CreateOptions and their kin; `retyped` makes a typed, defaulted, stored object of one that a webhook has patched."""
 
     operation: Literal["CREATE", "UPDATE", "DELETE", "CONNECT"]
     resource: Resource
@@ -38,6 +39,9 @@ class AdmissionRequest:
     old: Object | None
     dry_run: bool = False
     warnings: list[str] = field(default_factory=list)
+    requested: Resource | None = None
+    options: Callable[[], Object] = dict
+    retyped: Callable[[Object], Object] | None = None
 
     def refused(self, why: str) -> errors.Forbidden:
         """The error for a plugin to raise: `pods "x" is forbidden: WHY`."""
