@@ -89,14 +89,15 @@ async def _sampled(seconds: float) -> Counter[str]:
         if frame is not None:
             stacks[_folded(frame)] += 1
 
-    before = signal.signal(signal.SIGPROF, look)
+    signal.signal(signal.SIGPROF, look)
     signal.siginterrupt(signal.SIGPROF, False)
     signal.setitimer(signal.ITIMER_PROF, SAMPLE_EVERY_S, SAMPLE_EVERY_S)
     try:
         await asyncio.sleep(seconds)
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.signal(signal.SIGPROF, before)
+        # Not the default, which would end the process for a sample that is under way still.
+        signal.signal(signal.SIGPROF, signal.SIG_IGN)
     return stacks
 
 

@@ -63,6 +63,7 @@ class ApiServerFlags(Flags):
     max_requests_inflight: int = Field(400, ge=0, description="reading requests served at once; 0 for no limit")
     max_mutating_requests_inflight: int = Field(200, ge=0, description="changing requests served at once; 0 for no limit")
     shutdown_delay_duration: Duration = Field(0.0, ge=0, description="how long we serve on after /readyz says no, so that balancers notice")
+    profiling: bool = Field(True, description="serve /debug/pprof to those who are authorized for it")
     v: int = Field(0, description="verbosity of the log: 4 and more log each request")
 
     @model_validator(mode="after")
