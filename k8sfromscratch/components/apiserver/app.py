@@ -8,21 +8,23 @@ import asyncio
 import logging
 import socket
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 from k8sfromscratch.components.apiserver import bootstrap, security
+from k8sfromscratch.components.apiserver.admission import AsyncValidator
 from k8sfromscratch.components.apiserver.allocation import Ranges, parse_networks
 from k8sfromscratch.components.apiserver.config import ApiServerFlags
 from k8sfromscratch.components.apiserver.names import random_suffix
+from k8sfromscratch.components.apiserver.quota import ResourceQuota
 from k8sfromscratch.components.apiserver.routes import Route, Verb
 from k8sfromscratch.components.apiserver.security import Security
 from k8sfromscratch.components.apiserver.server import ApiServer, ApiServerOptions, requests_log
 from k8sfromscratch.components.apiserver.streaming import Streaming
 from k8sfromscratch.components.apiserver.streaming_kubelet import NO_KUBELETS, Kubelets, kubelets_from_flags
-from k8sfromscratch.core.admission.chain import UnknownPlugin, chain
+from k8sfromscratch.core.admission.chain import RESOURCE_QUOTA, UnknownPlugin, chain
 from k8sfromscratch.core.authz.types import UserInfo
 from k8sfromscratch.process import memory, pki
 from k8sfromscratch.process.clock import Env
@@ -99,6 +101,7 @@ def options_of(flags: ApiServerFlags, env: Env, guard: Security) -> ApiServerOpt
         authenticator=guard.authenticator,
         authorizer=guard.authorizer,
         admission=admission,
+        last_validators=_quota(RESOURCE_QUOTA not in flags.disable_admission_plugins),
         routes=_routes(guard, kubelets_from_flags(flags)),
         paths=guard.paths,
         hooks=(*bootstrap.HOOKS, *guard.hooks),
@@ -129,6 +132,7 @@ def embedded(
         authenticator=guard.authenticator,
         authorizer=guard.authorizer,
         admission=chain(partial(random_suffix, env.rng), authorize=guard.authorizer.authorize, always=guard.plugins),
+        last_validators=_quota(True),
         routes=_routes(guard, kubelets),
         paths=guard.paths,
         hooks=(*bootstrap.HOOKS, *guard.hooks),
@@ -140,6 +144,10 @@ def embedded(
 
 def _routes(guard: Security, kubelets: Kubelets) -> Callable[[ApiServer], Mapping[Route, Verb]]:
     return lambda server: {**guard.routes(server), **Streaming(server, kubelets).routes()}
+
+
+def _quota(on: bool) -> Callable[[ApiServer], Sequence[AsyncValidator]]:
+    return lambda server: (ResourceQuota(server.catalog, server.store, server.feed, server.env.clock),) if on else ()
 
 
 def _storage(flags: ApiServerFlags) -> Storage:

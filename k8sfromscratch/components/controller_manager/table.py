@@ -18,6 +18,7 @@ from k8sfromscratch.components.controller_manager.controllers.nodes import (
     pod_gc_controller,
     taint_eviction_controller,
 )
+from k8sfromscratch.components.controller_manager.controllers.quotas import resourcequota_controller
 from k8sfromscratch.components.controller_manager.controllers.rbac import clusterrole_aggregation_controller
 from k8sfromscratch.components.controller_manager.controllers.services import endpoints_controller, endpointslice_controller
 from k8sfromscratch.components.controller_manager.controllers.volumes import pv_protection_controller, pvc_protection_controller
@@ -42,6 +43,7 @@ CONTROLLERS: Mapping[str, Callable[[Context], Controller]] = {
     "statefulset-controller": statefulset_controller,
     "job-controller": job_controller,
     "cronjob-controller": cronjob_controller,
+    "resourcequota-controller": resourcequota_controller,
     "disruption-controller": disruption_controller,
     "persistentvolumeclaim-protection-controller": pvc_protection_controller,
     "persistentvolume-protection-controller": pv_protection_controller,
@@ -69,6 +71,7 @@ ALIASES: Mapping[str, str] = {
     "statefulset": "statefulset-controller",
     "job": "job-controller",
     "cronjob": "cronjob-controller",
+    "resourcequota": "resourcequota-controller",
     "disruption": "disruption-controller",
     "pvc-protection": "persistentvolumeclaim-protection-controller",
     "pv-protection": "persistentvolume-protection-controller",

@@ -68,6 +68,10 @@ NOT_SUPPORTED = frozenset({
 """Upstream's, which are not here: to disable one of them changes nothing, to enable one is refused."""
 
 
+RESOURCE_QUOTA = "ResourceQuota"
+"""Has to write, so it is not pure: it runs after all others, see the apiserver's `quota`."""
+
+
 class UnknownPlugin(ValueError):
     """The message names it, and those there are."""
 
@@ -99,11 +103,12 @@ def chain(
     always: Sequence[Plugin] = (),
 ) -> Chain:
     """The default plugins and those of `enable`, without those of `disable`, then those that run always.  Raises UnknownPlugin."""
+    known = (*PLUGINS, RESOURCE_QUOTA)
     for name in (*enable, *disable):
         if name in NOT_SUPPORTED and name in enable:
-            raise UnknownPlugin(f'admission plugin "{name}" is not supported: there are {", ".join(PLUGINS)}')
-        if name not in PLUGINS and name not in NOT_SUPPORTED:
-            raise UnknownPlugin(f'admission plugin "{name}" is unknown: there are {", ".join(PLUGINS)}')
+            raise UnknownPlugin(f'admission plugin "{name}" is not supported: there are {", ".join(known)}')
+        if name not in known and name not in NOT_SUPPORTED:
+            raise UnknownPlugin(f'admission plugin "{name}" is unknown: there are {", ".join(known)}')
     needs = Needs(random_suffix, authorize)
     on = [name for name in PLUGINS if (name not in OFF_BY_DEFAULT or name in enable) and name not in disable]
     return Chain([*(PLUGINS[name](needs) for name in on), *always])

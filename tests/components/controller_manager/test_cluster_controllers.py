@@ -126,7 +126,7 @@ def test_pods_of_a_deleted_node_are_collected(play, make_workload):
 
     async def only_on(cluster, node):
         pods = await cluster.every(PODS)
-        return len(pods) == 2 and {p["spec"]["nodeName"] for p in pods} == {node}
+        return len(pods) == 2 and {p["spec"].get("nodeName") for p in pods} == {node}
 
     play(story)
 

@@ -12,10 +12,12 @@ from k8sfromscratch.api.errors import Forbidden
 from k8sfromscratch.api.registry import (
     CERTIFICATE_SIGNING_REQUESTS,
     CLUSTER_ROLE_BINDINGS,
+    CONFIG_MAPS,
     DEPLOYMENTS,
     PERSISTENT_VOLUME_CLAIMS,
     POD_DISRUPTION_BUDGETS,
     PODS,
+    RESOURCE_QUOTAS,
 )
 from k8sfromscratch.components.controller_manager.options import Options
 from k8sfromscratch.components.controller_manager.signer import Signer
@@ -164,5 +166,34 @@ def test_nobody_asks_for_membership_in_the_masters(play):
         body = csr("root", "kube-apiserver-client", pki.make_key(), "root", ["system:masters"])
         with pytest.raises(Forbidden, match="signer with system:masters group is not allowed"):
             await cluster.client.create(CERTIFICATE_SIGNING_REQUESTS, body)
+
+    play(story)
+
+
+# Quotas.
+
+
+def test_what_goes_is_free_again_and_what_was_there_before_counts(play):
+    async def story(cluster):
+        for name in ("a", "b"):
+            await cluster.apply(PODS, name, {"containers": [{"name": "c", "image": "i"}]})
+        await cluster.apply(RESOURCE_QUOTAS, "q", {"hard": {"pods": "2", "count/configmaps": "9", "count/widgets.example.com": "1"}})
+        await cluster.until(lambda: used(cluster, pods="2"))
+        with pytest.raises(Forbidden, match="exceeded quota: q"):
+            await cluster.apply(PODS, "c", {"containers": [{"name": "c", "image": "i"}]})
+        await cluster.client.delete(PODS, "a", "default", grace_period_s=0)
+        found = await cluster.until(lambda: used(cluster, pods="1"))
+        assert found["count/widgets.example.com"] == "0"
+        await cluster.apply(PODS, "c", {"containers": [{"name": "c", "image": "i"}]})
+        # Kinds that are not watched are counted from time to time.
+        before = int(found["count/configmaps"])
+        await cluster.client.create(CONFIG_MAPS, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m", "namespace": "default"}})
+        await cluster.until(lambda: used(cluster, **{"count/configmaps": str(before + 1)}))
+        await cluster.client.delete(CONFIG_MAPS, "m", "default")
+        await cluster.until(lambda: used(cluster, **{"count/configmaps": str(before)}))
+
+    async def used(cluster, **wanted):
+        found = (await cluster.get(RESOURCE_QUOTAS, "q")).get("status", {}).get("used", {})
+        return found if wanted.items() <= found.items() else None
 
     play(story)
