@@ -1,11 +1,13 @@
-"""`kfs`: the cluster in one process, from the command line.
+"""`kfs`: the cluster in one process, and a look at any cluster, from the command line.
 
 kfs up [--data-dir D] [--port P] [--nodes N] [--token T]     serves until interrupted
+kfs status [--kubeconfig K]                                  nodes, leaders, certificates, pods; exits with 1 where something needs a look
 kfs version
 """
 
 import argparse
 import asyncio
+import os
 import secrets
 import signal
 import sys
@@ -13,9 +15,14 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from k8sfromscratch import KUBERNETES_VERSION, __version__
+
+if TYPE_CHECKING:
+    from k8sfromscratch.status.gather import ClusterStatus
 
 STARTED = time.monotonic()
 """As near to the process's start as Python lets us see."""
@@ -26,13 +33,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.command == "version":
         print(f"kfs {__version__}, Kubernetes {KUBERNETES_VERSION}")
         return 0
-    return _up(arguments)
+    return _status(arguments) if arguments.command == "status" else _up(arguments)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="kfs", description="A complete Kubernetes in readable Python.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("version", help="print the versions")
+    status = commands.add_parser("status", help="show a cluster at a glance; exits with 1 where something needs a look")
+    status.add_argument("--kubeconfig", type=Path, help="of the cluster (default: $KUBECONFIG, else the lab's, else ~/.kube/config)")
     up = commands.add_parser("up", help="run a cluster in this process, with simulated nodes, until interrupted")
     up.add_argument("--data-dir", type=Path, help="keep the cluster's data and its kubeconfig here (default: in memory, gone at the end)")
     up.add_argument("--host", default="127.0.0.1", help="address to serve on (default: %(default)s)")
@@ -40,6 +49,45 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--nodes", type=_count, default=1, help="how many nodes to simulate (default: %(default)s)")
     up.add_argument("--token", help="the administrator's bearer token (default: a random one)")
     return parser
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    try:
+        from rich.console import Console
+
+        from k8sfromscratch.status.view import draw
+    except ImportError:
+        print("kfs: status draws with rich: install k8sfromscratch[lab]", file=sys.stderr)
+        return 2
+    from k8sfromscratch.client.kubeconfig import KubeconfigError
+
+    try:
+        status = asyncio.run(_observed(arguments.kubeconfig or _usual_kubeconfig()))
+    except KubeconfigError as error:
+        print(f"kfs: {error}", file=sys.stderr)
+        return 2
+    draw(status, Console())
+    return 0 if status.healthy else 1
+
+
+async def _observed(kubeconfig: Path) -> "ClusterStatus":
+    from k8sfromscratch.client import Client
+    from k8sfromscratch.client.kubeconfig import load_kubeconfig, transport_for
+    from k8sfromscratch.status.gather import observe
+
+    access = load_kubeconfig(kubeconfig)
+    certificate = access.cert_data or (Path(access.cert_files.cert_file).read_bytes() if access.cert_files else b"")
+    client = Client(transport_for(access))
+    try:
+        return await observe(client, access.server, datetime.now(UTC), client_certificate=certificate)
+    finally:
+        await client.close()
+
+
+def _usual_kubeconfig() -> Path:
+    named = os.environ.get("KUBECONFIG", "").split(os.pathsep)[0]
+    lab = Path(".lab/admin.kubeconfig")
+    return Path(named) if named else lab if lab.exists() else Path.home() / ".kube" / "config"
 
 
 def _up(arguments: argparse.Namespace) -> int:
