@@ -13,7 +13,10 @@ from roles.control_plane import control_plane
 from roles.etcd import etcd
 from roles.node import node
 from roles.pki import pki
+from roles.preflight import preflight
 from roles.runtime import runtime
+
+preflight()
 
 _made = artifacts.ensure()
 _wheel = f"{_made.wheels.dependencies_hash} {_made.wheels.project_hash}"
