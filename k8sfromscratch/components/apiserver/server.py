@@ -27,7 +27,7 @@ from k8sfromscratch.components.apiserver.discovery import Discovery
 from k8sfromscratch.components.apiserver.event_leases import EventLeases
 from k8sfromscratch.components.apiserver.feed import Feed
 from k8sfromscratch.components.apiserver.impersonation import effective_user
-from k8sfromscratch.components.apiserver.inflight import InFlight, is_long_running
+from k8sfromscratch.components.apiserver.inflight import InFlight, Streams, is_long_running, is_waiting
 from k8sfromscratch.components.apiserver.intake import Intake
 from k8sfromscratch.components.apiserver.kubernetes_service import KubernetesService
 from k8sfromscratch.components.apiserver.metrics import Metrics
@@ -117,13 +117,14 @@ class ApiServer:
         self.webhooks = Webhooks(self.catalog, self.view, env, by_endpoint=self.options.route_by_endpoint)
         self.admission = Admission(self.options.admission, self.view, self.feed, self.webhooks, last=self.options.last_validators(self))
         self.reads = Reads(storage, self.feed, transformer)
-        self.watches = Watches(self.feed, transformer, env.clock, env.rng)
+        self._inflight = InFlight(self.options.max_requests_inflight, self.options.max_mutating_requests_inflight, self.metrics)
+        self._streams = Streams(self.metrics)
+        self.watches = Watches(self._streams, self.feed, transformer, env.clock, env.rng)
         self.writes = Writes(self.store, self.feed, intake, self.admission, self.view, allocations, self.reads, env)
         self.deletes = Deletes(self.store, self.feed, self.admission, allocations, self.reads, env)
         subresources = Subresources(self.catalog, self.store, self.feed, self.writes, self.deletes, self.admission, self.view, env)
         self._routes = Routes(self.reads, self.watches, self.writes, self.deletes, subresources, self.options.routes(self))
         self._deadlines = Deadlines(_REQUEST_TIMEOUT_S)
-        self._inflight = InFlight(self.options.max_requests_inflight, self.options.max_mutating_requests_inflight, self.metrics)
         self._paths = Paths(self, Discovery(self.catalog), OpenApiDocuments(self.catalog))
         self.loopback = Client(DirectTransport(self.handle, LOOPBACK), user_agent="kube-apiserver")
         """The apiserver as a client of itself: through all filters, as a member of system:masters."""
@@ -196,8 +197,15 @@ class ApiServer:
     async def _answer(self, request: Request, info: RequestInfo) -> Response | Upgrade:
         user = await self._authenticate(request)
         if is_long_running(info):
-            return await self._authorized(request, info, user)
+            self._streams.check(user)
+            response = await self._authorized(request, info, user)
+            return self._streams.counted(response, user) if isinstance(response, Upgrade) else response
         slot = self._inflight.enter(info, user)
+        if slot is None:
+            with self._deadlines.within():
+                return await self._authorized(request, info, user)
+        if is_waiting(slot):
+            await self._inflight.turn(slot)
         try:
             with self._deadlines.within():
                 return await self._authorized(request, info, user)

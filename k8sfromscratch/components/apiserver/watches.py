@@ -22,6 +22,7 @@ from k8sfromscratch.components.apiserver.call import Call
 from k8sfromscratch.components.apiserver.conversion import as_served
 from k8sfromscratch.components.apiserver.entries import Entry
 from k8sfromscratch.components.apiserver.feed import Feed
+from k8sfromscratch.components.apiserver.inflight import Streams
 from k8sfromscratch.components.apiserver.reads import parse_revision
 from k8sfromscratch.components.apiserver.selection import Selection, selection
 from k8sfromscratch.components.apiserver.transforms import Transformer
@@ -38,7 +39,8 @@ INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 
 
 class Watches:
-    def __init__(self, feed: Feed, transformer: Transformer, clock: Clock, rng: random.Random) -> None:
+    def __init__(self, streams: Streams, feed: Feed, transformer: Transformer, clock: Clock, rng: random.Random) -> None:
+        self._streams = streams
         self._feed = feed
         self._transformer = transformer
         self._clock = clock
@@ -91,6 +93,7 @@ class Watches:
         cache, feed, clock = stream.cache, self._feed, self._clock
         listener, ahead_s = Listener(cache), asyncio.get_running_loop().time() - clock.monotonic()
         self.open += 1
+        self._streams.opened(stream.call.user)
         try:
             # Sent before the first event, so that the client has its answer's head although nothing happens.
             yield b""
@@ -124,6 +127,7 @@ class Watches:
                 yield stream.bookmark(feed.revision)
         finally:
             self.open -= 1
+            self._streams.closed(stream.call.user)
             listener.close()
 
 
