@@ -10,9 +10,8 @@ times in canonical form, nulls gone.  Defaults are `api.defaults`', meaning is `
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic_core import SchemaValidator, ValidationError
 
@@ -33,8 +32,7 @@ STRICT_ERRORS_MAX = 100
 """More unknown fields than these tell nobody anything; upstream stops at the same number."""
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(NamedTuple):
     """`problems` are pydantic-core's errors; while there are any, `value` is what was given.  `unknown` are the paths that were pruned."""
 
     value: Any
@@ -124,7 +122,7 @@ def _decoded(kind: Kind, value: Any, doubled: list[str], field_validation: Field
     api_version, name = _names(kind)
     if not isinstance(value, dict):
         raise BadRequest(f"the object provided is unrecognized (must be of type {name}): couldn't get version/kind; json parse error: not an object")
-    _check_kind(value, api_version, name)
+    check_kind(value, api_version, name)
     used = schema or _schema(api_version, name)
     checked = used.check(value)
     if checked.problems:
@@ -138,8 +136,8 @@ def _decoded(kind: Kind, value: Any, doubled: list[str], field_validation: Field
     return obj, strict if field_validation == "Warn" else []
 
 
-def _check_kind(value: Mapping[str, Any], api_version: str, name: str) -> None:
-    """A body may leave out what the path says anyway, but not contradict it."""
+def check_kind(value: Mapping[str, Any], api_version: str, name: str) -> None:
+    """A body may leave out what the path says anyway, but not contradict it.  Raises BadRequest."""
     for field in ("apiVersion", "kind"):
         if not isinstance(value.get(field) or "", str):
             message = f"couldn't get version/kind; json parse error: json: cannot unmarshal into Go struct field .{field} of type string"

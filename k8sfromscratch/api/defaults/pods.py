@@ -4,6 +4,7 @@ A Pod gets all of it; a template (Deployment, Job, …) only what belongs to the
 """
 
 from decimal import Decimal
+from functools import lru_cache
 
 from k8sfromscratch.api.defaults import volumes
 from k8sfromscratch.api.defaults.fill import Object, child, if_absent, if_empty, objects
@@ -101,11 +102,19 @@ def _resource_lists(resources: Object) -> None:
 
 def _round_to_milli(amounts: Object) -> None:
     for name, amount in amounts.items():
-        exact = parse_quantity(str(amount))
-        rest = (exact * 1000) % 1
-        if rest:
-            thousandths = exact * 1000 - rest + (1 if rest > 0 else -1)
-            amounts[name] = format_quantity(thousandths / 1000)
+        rounded = _rounded_to_milli(str(amount))
+        if rounded is not None:
+            amounts[name] = rounded
+
+
+@lru_cache(maxsize=4096)
+def _rounded_to_milli(amount: str) -> str | None:
+    """None where nothing is to be rounded."""
+    exact = parse_quantity(amount)
+    rest = (exact * 1000) % 1
+    if not rest:
+        return None
+    return format_quantity((exact * 1000 - rest + (1 if rest > 0 else -1)) / 1000)
 
 
 def _requests_from_limits(resources: Object) -> None:

@@ -87,7 +87,8 @@ class CacheView:
         return None if entry is None else entry.shared()
 
     def list(self, resource: Resource, namespace: str | None = None) -> list[Object]:
-        return [entry.shared() for entry in self._catalog.of(resource).cache.entries(namespace)]
+        cache = self._catalog.of(resource).cache
+        return [entry.shared() for entry in cache.entries(namespace)] if len(cache) else []
 
     async def changed(self, resource: Resource, timeout_s: float) -> None:
         """Returns after the next change of the resource's objects, or after the timeout."""

@@ -25,9 +25,11 @@ def encode(obj: Object) -> bytes:
     metadata = obj["metadata"]
     if "resourceVersion" in metadata:
         metadata = {key: value for key, value in metadata.items() if key != "resourceVersion"}
+    others = [key for key in obj if key not in _HEAD_KEYS]
+    if not others or min(others) > "metadata":
+        return _dump({**obj, "metadata": metadata})  # the order of keys is the order wanted, as of most kinds: spec, status
     head = b'{"apiVersion":%b,"kind":%b,"metadata":%b' % (_dump(obj["apiVersion"]), _dump(obj["kind"]), _dump(metadata))
-    rest = _dump({key: value for key, value in obj.items() if key not in _HEAD_KEYS})
-    return head + (b"}" if rest == b"{}" else b"," + rest[1:])
+    return head + b"," + _dump({key: obj[key] for key in others})[1:]
 
 
 def _dump(value: Any) -> bytes:

@@ -159,6 +159,8 @@ def _join(a: Tree | None, b: Tree | None) -> Tree | None:
 
 
 def _capped(entries: list[Ownership]) -> list[Ownership]:
+    if len(entries) <= UPDATE_MANAGERS_MAX:
+        return entries
     updates = sorted((entry for entry in entries if entry.manager.operation == "Update" and not entry.manager.subresource), key=lambda entry: entry.time)
     surplus = updates[: len(updates) - UPDATE_MANAGERS_MAX + 1] if len(updates) > UPDATE_MANAGERS_MAX else []
     if not surplus:
