@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from k8sfromscratch.api import registry as r
 from k8sfromscratch.api.errors import Cause
 from k8sfromscratch.api.resource import Resource
-from k8sfromscratch.api.validation import cluster, network, pods, volumes, workloads
+from k8sfromscratch.api.validation import cluster, network, pods, volumes, webhooks, workloads
 from k8sfromscratch.api.validation.field import Object
 from k8sfromscratch.api.validation.metadata import metadata, metadata_update
 
@@ -55,8 +55,8 @@ _CREATE: Mapping[Resource, Callable[[Object], list[Cause]]] = {
     r.RUNTIME_CLASSES: cluster.runtime_class,
     r.CUSTOM_RESOURCE_DEFINITIONS: cluster.custom_resource_definition,
     r.API_SERVICES: cluster.api_service,
-    r.MUTATING_WEBHOOK_CONFIGURATIONS: cluster.webhook_configuration,
-    r.VALIDATING_WEBHOOK_CONFIGURATIONS: cluster.webhook_configuration,
+    r.MUTATING_WEBHOOK_CONFIGURATIONS: webhooks.webhook_configuration,
+    r.VALIDATING_WEBHOOK_CONFIGURATIONS: webhooks.webhook_configuration,
 }
 
 _UPDATE: Mapping[Resource, Callable[[Object, Object], list[Cause]]] = {

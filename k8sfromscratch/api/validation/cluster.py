@@ -5,7 +5,6 @@ Source: pkg/apis/core/validation, rbac/validation, scheduling/validation, coordi
 
 from base64 import b64decode
 from collections.abc import Mapping
-from typing import Any
 
 import orjson
 
@@ -343,47 +342,4 @@ def api_service(obj: Object) -> list[Cause]:
         causes += [required(f"spec.service.{key}") for key in ("namespace", "name") if not service.get(key)]
         if spec.get("insecureSkipTLSVerify") and spec.get("caBundle"):
             causes.append(invalid("spec.insecureSkipTLSVerify", True, "may not be true if caBundle is present"))
-    return causes
-
-
-def webhook_configuration(obj: Object) -> list[Cause]:
-    causes: list[Cause] = []
-    for at, webhook in indexed(obj, "webhooks", ""):
-        name = webhook.get("name", "")
-        if not name:
-            causes.append(required(f"{at}.name"))
-        else:
-            causes += checked(f"{at}.name", name, names.dns_subdomain)
-            if name.count(".") < 2:
-                causes.append(invalid(f"{at}.name", name, "should be a domain with at least three segments separated by dots"))
-        causes += optional_one_of(f"{at}.failurePolicy", webhook.get("failurePolicy"), ("Fail", "Ignore"))
-        causes += optional_one_of(f"{at}.matchPolicy", webhook.get("matchPolicy"), ("Equivalent", "Exact"))
-        if webhook.get("sideEffects") not in ("None", "NoneOnDryRun"):
-            causes += one_of(f"{at}.sideEffects", webhook.get("sideEffects"), ("None", "NoneOnDryRun"))
-        if not webhook.get("admissionReviewVersions"):
-            causes.append(required(f"{at}.admissionReviewVersions", "must specify one of v1, v1beta1"))
-        elif not {"v1", "v1beta1"} & set(webhook["admissionReviewVersions"]):
-            detail = "must include at least one of v1, v1beta1"
-            causes.append(invalid(f"{at}.admissionReviewVersions", webhook["admissionReviewVersions"], detail))
-        if not 1 <= webhook.get("timeoutSeconds", 10) <= 30:
-            causes.append(invalid(f"{at}.timeoutSeconds", webhook["timeoutSeconds"], "the timeout value must be between 1 and 30 seconds"))
-        causes += _webhook_client(webhook.get("clientConfig") or {}, f"{at}.clientConfig") + _webhook_rules(webhook, at)
-    return causes + duplicates((f"{at}.name", webhook.get("name", "")) for at, webhook in indexed(obj, "webhooks", ""))
-
-
-def _webhook_client(of: Mapping[str, Any], path: str) -> list[Cause]:
-    if ("url" in of) == ("service" in of):
-        return [required(path, "exactly one of url or service is required")]
-    if "url" in of:
-        return [] if of["url"].startswith("https://") else [invalid(f"{path}.url", of["url"], "'https' is the only allowed URL scheme")]
-    return [required(f"{path}.service.{key}") for key in ("name", "namespace") if not of["service"].get(key)]
-
-
-def _webhook_rules(webhook: Object, path: str) -> list[Cause]:
-    causes: list[Cause] = []
-    for at, rule in indexed(webhook, "rules", path):
-        causes += [required(f"{at}.{key}") for key in ("apiGroups", "apiVersions", "resources", "operations") if not rule.get(key)]
-        for index, operation in enumerate(rule.get("operations") or ()):
-            causes += optional_one_of(f"{at}.operations[{index}]", operation, ("*", "CONNECT", "CREATE", "DELETE", "UPDATE"))
-        causes += optional_one_of(f"{at}.scope", rule.get("scope"), ("*", "Cluster", "Namespaced"))
     return causes

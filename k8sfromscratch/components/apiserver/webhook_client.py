@@ -125,5 +125,7 @@ async def _read(answer: aiohttp.ClientResponse) -> Any:
 
 def _words(error: BaseException) -> str:
     if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
-        return f"tls: failed to verify certificate: {error}"
+        return f"tls: failed to verify certificate: {error.__cause__ or error}"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"dial tcp {error.host}:{error.port}: {error.os_error.strerror or error.os_error}"
     return str(error) or type(error).__name__

@@ -18,10 +18,12 @@ from k8sfromscratch.components.apiserver.conversion import to_served, to_stored
 from k8sfromscratch.components.apiserver.scale import scale_of, with_scale
 from k8sfromscratch.components.apiserver.service_resolver import ServiceResolver
 from k8sfromscratch.components.apiserver.webhook_client import CallFailed, WebhookClient
+from k8sfromscratch.core.admission import webhook_conditions as conditions
 from k8sfromscratch.core.admission import webhooks
 from k8sfromscratch.core.admission.types import AdmissionRequest, Object
-from k8sfromscratch.core.admission.webhook_review import BadAnswer, Shown, Verdict, dry_run_unsupported, kind_of, review, verdict
+from k8sfromscratch.core.admission.webhook_review import BadAnswer, Shown, Verdict, condition_values, dry_run_unsupported, kind_of, review, verdict
 from k8sfromscratch.core.admission.webhooks import Reinvocation, Webhook
+from k8sfromscratch.core.cel import CelEvaluationError
 from k8sfromscratch.core.patch.json_patch import apply_json_patch
 from k8sfromscratch.core.patch.values import copied_object
 from k8sfromscratch.process.clock import Env
@@ -75,6 +77,7 @@ class Webhooks:
 
     async def validate(self, request: AdmissionRequest) -> None:
         """Raises ApiError."""
+        conditions.check(request)
         configured = self._validating()
         if not configured or not webhooks.asked(request):
             return
@@ -103,7 +106,15 @@ class Webhooks:
         rounds.after(webhook, changed=changed)
 
     def _match(self, webhook: Webhook, request: AdmissionRequest) -> Resource | None:
-        return webhooks.match(webhook, request, self._view, lambda: self._equivalents(request.resource))
+        """The version to send, where the webhook is concerned.  Raises ApiError."""
+        sent = webhooks.match(webhook, request, self._view, lambda: self._equivalents(request.resource))
+        if sent is None or not webhook.conditions:
+            return sent
+        values = condition_values(request, Shown(sent, *self._shown(request, sent)), self._kind(request, request.requested or request.resource))
+        try:
+            return sent if conditions.concerned(webhook, values) else None
+        except CelEvaluationError as error:
+            raise request.refused(str(error)) from error
 
     async def _ask(self, webhook: Webhook, request: AdmissionRequest, sent: Resource, *, mutating: bool) -> Verdict | None:
         """None where it could not be asked and does not insist.  Raises ApiError."""

@@ -72,6 +72,14 @@ def review(version: str, uid: str, request: AdmissionRequest, shown: Shown, requ
     return {"kind": "AdmissionReview", "apiVersion": f"{_GROUP}/{version}", "request": asked}
 
 
+def condition_values(request: AdmissionRequest, shown: Shown, requested_kind: Object) -> Object:
+    """The variables of matchConditions: the review's request, and its objects beside it.  Every text is there, if only empty."""
+    told = review("v1", "", request, shown, requested_kind)["request"]
+    rest = {key: value for key, value in told.items() if key not in ("object", "oldObject", "uid")}
+    texts = dict.fromkeys(("subResource", "requestSubResource", "name", "namespace"), "")
+    return {"object": shown.obj, "oldObject": shown.old, "request": {**texts, **rest}}
+
+
 def kind_of(obj: Object) -> Object:
     """{group, version, kind} of an object."""
     group, slash, version = str(obj.get("apiVersion", "")).rpartition("/")

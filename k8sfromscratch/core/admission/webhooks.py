@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from k8sfromscratch.api import errors
-from k8sfromscratch.api.registry import NAMESPACES
+from k8sfromscratch.api.registry import MUTATING_WEBHOOK_CONFIGURATIONS, NAMESPACES, VALIDATING_WEBHOOK_CONFIGURATIONS
 from k8sfromscratch.api.resource import Resource
 from k8sfromscratch.core.admission.types import AdmissionRequest, Object, View
 from k8sfromscratch.core.selectors.labels import EVERYTHING, Selector, from_object
@@ -28,6 +28,7 @@ _NEVER_SENT = frozenset({
 })  # fmt: skip
 """Whoever breaks admission must be able to take it away again: these are never shown to webhooks."""
 
+CONFIGURATIONS = (MUTATING_WEBHOOK_CONFIGURATIONS, VALIDATING_WEBHOOK_CONFIGURATIONS)
 REVIEW_VERSIONS = ("v1", "v1beta1")
 _TIMEOUT_S = 10
 
