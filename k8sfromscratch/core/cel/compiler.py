@@ -176,7 +176,9 @@ class Compiler:
     def resolved(self, node: Call, name: str, member: bool, operands: list[Node]) -> Typed:
         if name in ("_==_", "_!=_"):
             return self.equals(node, name)
-        args = [self.visit(each) for each in operands]
+        # format()'s values are of any types, which no other list literal may mix.
+        mixed = member and name == "format"
+        args = [self.list_literal(each, mixed=True) if mixed and isinstance(each, ListLiteral) else self.visit(each) for each in operands]
         candidates = self.overloads.get((name, member))
         if candidates is None:
             raise Problem(node.at, f"undeclared reference to '{name}' (in container '')")
@@ -271,12 +273,12 @@ class Compiler:
         size = 1 + condition.size + then.size + otherwise.size
         return Typed(type_, lambda frame: yes(frame) if test(frame) else no(frame), size)
 
-    def list_literal(self, node: ListLiteral) -> Typed:
+    def list_literal(self, node: ListLiteral, *, mixed: bool = False) -> Typed:
         items = [self.visit(each) for each in node.items]
         types = [
             self.optional_element(item, each) if index in node.optional else item.type for index, (item, each) in enumerate(zip(items, node.items, strict=True))
         ]
-        element = self.homogeneous(types, node.items)
+        element = DYN if mixed else self.homogeneous(types, node.items)
         size = 1 + sum(item.size for item in items)
         runs = [item.run for item in items]
         if not node.optional:

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
-from k8sfromscratch.core.cel.library import collections, operators, regexes, standard, strings
+from k8sfromscratch.core.cel.library import collections, kubernetes, network, operators, regexes, standard, strings
 from k8sfromscratch.core.cel.overload import indexed
 from k8sfromscratch.core.cel.values import parse_duration, parse_timestamp
 
-STANDARD = indexed((*operators.OVERLOADS, *standard.OVERLOADS, *regexes.OVERLOADS, *strings.OVERLOADS, *collections.OVERLOADS))
+_MODULES = (operators, standard, regexes, strings, collections, network, kubernetes)
+STANDARD = indexed(each for module in _MODULES for each in module.OVERLOADS)
 
 CHECKED_LITERALS: dict[tuple[str, int], Callable[[Any], Any]] = {
     ("matches", 1): regexes.compiled,

@@ -24,9 +24,8 @@ def format_text(pattern: str, values: list[Any]) -> str:
         if found[0] == "%%":
             return "%"
         if found[2] is None:
-            raise CelEvaluationError(
-                "unexpected end of format string" if not found[3] else f'could not parse formatting clause: unrecognized formatting clause "{found[3]}"'
-            )
+            reason = "unexpected end of format string" if not found[3] else f'could not parse formatting clause: unrecognized formatting clause "{found[3]}"'
+            raise CelEvaluationError(reason)
         index += 1
         try:
             value = next(remaining)
