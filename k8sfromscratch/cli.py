@@ -66,7 +66,8 @@ def _status(arguments: argparse.Namespace) -> int:
     except KubeconfigError as error:
         print(f"kfs: {error}", file=sys.stderr)
         return 2
-    draw(status, Console())
+    # In a file or a pipe there is no width to keep to.
+    draw(status, Console() if sys.stdout.isatty() else Console(width=200))
     return 0 if status.healthy else 1
 
 

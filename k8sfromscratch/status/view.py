@@ -36,7 +36,7 @@ def _headline(status: ClusterStatus) -> Text:
 def _table(title: str, *columns: str) -> Table:
     made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for column in columns:
-        made.add_column(column, no_wrap=column != "WHY")
+        made.add_column(column, overflow="fold")
     return made
 
 
