@@ -121,20 +121,20 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._heard = True
         for event in self.rpc.receive(data):
-            match event:
-                case grpc.Message(stream, message):
-                    if stream in self._unary:
-                        self._answers[stream] = message
-                    elif stream in self._streams:
-                        self._streams[stream].put(message)
-                case grpc.Finished(stream, code, text):
-                    self._finished(stream, code, text)
-                case grpc.Disconnected(_, fatal, reason):
-                    self._usable = False
-                    if fatal:
-                        self._fail_all(f"the store gave the connection up: {reason}")
-                        self.close()
-        self._flush_soon()
+            if isinstance(event, grpc.Message):
+                if event.stream in self._unary:
+                    self._answers[event.stream] = event.data
+                elif event.stream in self._streams:
+                    self._streams[event.stream].put(event.data)
+            elif isinstance(event, grpc.Finished):
+                self._finished(event.stream, event.code, event.text)
+            else:
+                self._usable = False
+                if event.fatal:
+                    self._fail_all(f"the store gave the connection up: {event.reason}")
+                    self.close()
+        if self.rpc.http.has_output:
+            self._flush_soon()
 
     def call(self, method: str, message: bytes) -> "tuple[int, asyncio.Future[bytes]]":
         """The call's stream, and its answer; who no longer waits for that cancels the stream."""

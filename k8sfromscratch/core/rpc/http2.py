@@ -136,6 +136,10 @@ class Http2Connection:
         self._out.clear()
         return data
 
+    @property
+    def has_output(self) -> bool:
+        return bool(self._out)
+
     def open_stream(self, block: bytes, *, end: bool = False) -> int:
         """Client: a new stream with this header block."""
         stream = self._next_stream
