@@ -12,6 +12,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from k8sfromscratch.core.cel.closures import (
+    Frame,
+    Run,
+    both_of,
+    charged_equal,
+    constant,
+    direct,
+    dispatched,
+    either_of,
+    map_builder,
+    optional_selection,
+    presence,
+    selection,
+)
 from k8sfromscratch.core.cel.comprehensions import comprehension
 from k8sfromscratch.core.cel.equality import equality, plus
 from k8sfromscratch.core.cel.errors import CelEvaluationError, CostExceeded, Problem
@@ -21,7 +35,6 @@ from k8sfromscratch.core.cel.types import (
     BOOL,
     DYN,
     NAMED_TYPES,
-    STRING,
     TYPE,
     CelType,
     assignable,
@@ -31,10 +44,8 @@ from k8sfromscratch.core.cel.types import (
     optional_of,
     substitute,
 )
-from k8sfromscratch.core.cel.values import ABSENT, NO_OVERLOAD, Converter, Optional, converter, fits
+from k8sfromscratch.core.cel.values import NO_OVERLOAD, converter
 
-Frame = list[Any]
-Run = Callable[[Frame], Any]
 Checked = Mapping[tuple[str, int], Callable[[Any], Any]]
 """By function and the argument's place: what a literal there must pass at compile time; raises CelEvaluationError."""
 
@@ -159,11 +170,11 @@ class Compiler:
         size = operand.size + 1
         if node.test:
             null_is_absent = owner.kind == "object" and not type_.nullable
-            return Typed(BOOL, _presence(operand.run, key, null_is_absent), size)
+            return Typed(BOOL, presence(operand.run, key, null_is_absent), size)
         if node.optional or through:
             result = type_ if type_.kind == "optional_type" else optional_of(type_)
-            return Typed(result, _optional_select(operand.run, key, convert), size)
-        return Typed(type_, _select(operand.run, key, convert), size)
+            return Typed(result, optional_selection(operand.run, key, convert), size)
+        return Typed(type_, selection(operand.run, key, convert), size)
 
     def call(self, node: Call) -> Typed:
         if node.target is not None:
@@ -197,13 +208,13 @@ class Compiler:
             result = args[0].type
         first = matching[0][0]
         if len(matching) == 1 and all(_settled(arg.type, wanted) for arg, wanted in zip(args, first.args, strict=True)):
-            return Typed(result, _direct(first, [arg.run for arg in args]), size)
-        return Typed(result, _dispatched([each for each, _ in matching], [arg.run for arg in args]), size)
+            return Typed(result, direct(first, [arg.run for arg in args]), size)
+        return Typed(result, dispatched([each for each, _ in matching], [arg.run for arg in args]), size)
 
     def check_literals(self, name: str, operands: list[Node]) -> None:
         for place, operand in enumerate(operands):
             check = self.checked.get((name, place))
-            if check is not None and isinstance(operand, Literal):
+            if check is not None and isinstance(operand, Literal) and isinstance(operand.value, str):
                 try:
                     check(operand.value)
                 except CelEvaluationError as error:
@@ -221,8 +232,8 @@ class Compiler:
                 return Typed(BOOL, lambda frame: a(frame) != b(frame), size)
             return Typed(BOOL, lambda frame: a(frame) == b(frame), size)
         if name == "_!=_":
-            return Typed(BOOL, lambda frame: not _charged_equal(frame, a(frame), b(frame), same), size)
-        return Typed(BOOL, lambda frame: _charged_equal(frame, a(frame), b(frame), same), size)
+            return Typed(BOOL, lambda frame: not charged_equal(frame, a(frame), b(frame), same), size)
+        return Typed(BOOL, lambda frame: charged_equal(frame, a(frame), b(frame), same), size)
 
     def logic(self, node: Logic) -> Typed:
         parts = []
@@ -241,7 +252,7 @@ class Compiler:
         size = 1 + sum(part.size for part in parts)
         runs = [part.run for part in parts]
         if len(runs) == 2:
-            return Typed(BOOL, _both(*runs) if node.all else _either(*runs), size)
+            return Typed(BOOL, both_of(*runs) if node.all else either_of(*runs), size)
         decisive = not node.all
 
         def chain(frame: Frame) -> bool:
@@ -323,7 +334,7 @@ class Compiler:
         types = [self.optional_element(value, each) if optional else value.type for value, (_, each, optional) in zip(values, node.entries, strict=True)]
         value_type = self.homogeneous(types, tuple(value for _, value, _ in node.entries))
         entries = [(key.run, value.run, optional) for key, value, (_, _, optional) in zip(keys, values, node.entries, strict=True)]
-        return Typed(map_of(key_type, value_type), _map_builder(entries), 1 + sum(each.size for each in (*keys, *values)))
+        return Typed(map_of(key_type, value_type), map_builder(entries), 1 + sum(each.size for each in (*keys, *values)))
 
     def message(self, node: MessageLiteral) -> Typed:
         type_ = self.named.get(node.name)
@@ -341,32 +352,9 @@ class Compiler:
             given = self.optional_element(value, value_node) if optional else value.type
             if not assignable(given, field.type, {}):
                 raise Problem(at, f"expected type of field '{name}' is '{field.type}' but provided type is '{given}'")
-            entries.append((_constant(field.name), value.run, optional))
+            entries.append((constant(field.name), value.run, optional))
             size += value.size
-        return Typed(type_, _map_builder(entries), size)
-
-
-def _constant(value: Any) -> Run:
-    return lambda frame: value
-
-
-def _map_builder(entries: list[tuple[Run, Run, bool]]) -> Run:
-    def build(frame: Frame) -> dict[Any, Any]:
-        built: dict[Any, Any] = {}
-        for key_run, value_run, optional in entries:
-            key, value = key_run(frame), value_run(frame)
-            if optional:
-                if not value.present:
-                    continue
-                value = value.value
-            if not fits(key, STRING) and not isinstance(key, int):
-                raise CelEvaluationError("unsupported key type")
-            if key in built:
-                raise CelEvaluationError(f"Failed with repeated key: {key}")
-            built[key] = value
-        return built
-
-    return build
+        return Typed(type_, map_builder(entries), size)
 
 
 def _applied(types: list[CelType], member: bool) -> str:
@@ -382,122 +370,3 @@ def _settled(given: CelType, wanted: CelType) -> bool:
     if given.kind != wanted.kind:
         return False
     return all(_settled(one, other) for one, other in zip(given.params, wanted.params, strict=False))
-
-
-def _charged_equal(frame: Frame, a: Any, b: Any, same: Callable[[Any, Any], bool]) -> bool:
-    if a.__class__ in (list, dict):
-        spend(frame, len(a))
-    return same(a, b)
-
-
-def spend(frame: Frame, cost: int) -> None:
-    frame[0] -= cost
-    if frame[0] < 0:
-        raise CostExceeded
-
-
-def _direct(overload: Overload, runs: list[Run]) -> Run:
-    call, cost = overload.call, overload.cost
-    if cost is not None:
-        price = cost
-
-        def charged(frame: Frame) -> Any:
-            values = [run(frame) for run in runs]
-            frame[0] -= price(*values)
-            if frame[0] < 0:
-                raise CostExceeded
-            return call(*values)
-
-        return charged
-    if len(runs) == 1:
-        only = runs[0]
-        return lambda frame: call(only(frame))
-    if len(runs) == 2:
-        first, second = runs
-        return lambda frame: call(first(frame), second(frame))
-    return lambda frame: call(*[run(frame) for run in runs])
-
-
-def _dispatched(overloads: list[Overload], runs: list[Run]) -> Run:
-    def dispatch(frame: Frame) -> Any:
-        values = [run(frame) for run in runs]
-        for each in overloads:
-            if all(map(fits, values, each.args)):
-                if each.cost is not None:
-                    spend(frame, each.cost(*values))
-                return each.call(*values)
-        raise CelEvaluationError(NO_OVERLOAD)
-
-    return dispatch
-
-
-def _both(left: Run, right: Run) -> Run:
-    def both(frame: Frame) -> bool:
-        try:
-            if not left(frame):
-                return False
-        except CostExceeded:
-            raise
-        except CelEvaluationError:
-            # An error does not count where the other side alone decides.
-            if right(frame) is False:
-                return False
-            raise
-        return right(frame)
-
-    return both
-
-
-def _either(left: Run, right: Run) -> Run:
-    def either(frame: Frame) -> bool:
-        try:
-            if left(frame):
-                return True
-        except CostExceeded:
-            raise
-        except CelEvaluationError:
-            if right(frame) is True:
-                return True
-            raise
-        return right(frame)
-
-    return either
-
-
-def _select(operand: Run, key: str, convert: Converter | None) -> Run:
-    def select(frame: Frame) -> Any:
-        try:
-            return operand(frame)[key]
-        except KeyError:
-            raise CelEvaluationError(f"no such key: {key}") from None
-        except TypeError:
-            raise CelEvaluationError(NO_OVERLOAD) from None
-
-    if convert is None:
-        return select
-    return lambda frame: None if (value := select(frame)) is None else convert(value)
-
-
-def _optional_select(operand: Run, key: str, convert: Converter | None) -> Run:
-    def select(frame: Frame) -> Optional:
-        value = operand(frame)
-        if value.__class__ is Optional:
-            value = value.value
-        if value.__class__ is not dict or key not in value:
-            return ABSENT
-        found = value[key]
-        return found if found.__class__ is Optional else Optional(found if convert is None or found is None else convert(found))
-
-    return select
-
-
-def _presence(operand: Run, key: str, null_is_absent: bool) -> Run:
-    def present(frame: Frame) -> bool:
-        value = operand(frame)
-        if value.__class__ is Optional:
-            value = value.value if value.present else {}
-        if value.__class__ is not dict:
-            raise CelEvaluationError(NO_OVERLOAD)
-        return value.get(key) is not None if null_is_absent else key in value
-
-    return present

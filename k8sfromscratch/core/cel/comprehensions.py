@@ -12,7 +12,8 @@ from k8sfromscratch.core.cel.types import BOOL, DYN, INT, CelType, list_of, map_
 from k8sfromscratch.core.cel.values import ABSENT, NO_OVERLOAD, Optional
 
 if TYPE_CHECKING:
-    from k8sfromscratch.core.cel.compiler import Compiler, Frame, Run, Typed
+    from k8sfromscratch.core.cel.closures import Frame, Run
+    from k8sfromscratch.core.cel.compiler import Compiler, Typed
 
 Steps = Callable[["Frame"], Iterable[Any]]
 """Binds the variables and charges the budget for one element after another; yields the element (or the key)."""

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from k8sfromscratch.core.cel.compiler import Compiler, Frame, Run
+from k8sfromscratch.core.cel.closures import Frame, Run
+from k8sfromscratch.core.cel.compiler import Compiler
 from k8sfromscratch.core.cel.errors import CelError, CelEvaluationError, CostExceeded, Problem, located
 from k8sfromscratch.core.cel.library import CHECKED_LITERALS, STANDARD
 from k8sfromscratch.core.cel.overload import Overload, indexed

@@ -85,6 +85,7 @@ VALUES = {
         ("[1].map(x, [5].map(x, x))", [[5]]),
     ],
     "conversions": [
+        ("timestamp(60)", "1970-01-01T00:01:00Z"),
         ("int('42')", 42),
         ("int(1.9)", 1),
         ("int(-1.9)", -1),
@@ -276,6 +277,8 @@ EVALUATION_ERRORS = [
 ]
 
 COMPILE_ERRORS = [
+    ("timestamp(true)", (1, 9), "found no matching overload for 'timestamp' applied to '(bool)'"),
+    ("'a'.matches(1)", (1, 11), "found no matching overload for 'matches' applied to 'string.(int)'"),
     ("foo", (1, 0), "undeclared reference to 'foo' (in container '')"),
     ("foo(1)", (1, 3), "undeclared reference to 'foo'"),
     ("1 + 'a'", (1, 2), "found no matching overload for '_+_' applied to '(int, string)'"),
