@@ -1,4 +1,5 @@
-"""What every new cluster holds, made anew when it is missing: the first namespaces, the system's priority classes, the service range.
+"""What every new cluster holds, made anew when it is missing: the first namespaces, the system's priority classes, the service range,
+the flow schemas.
 
 Post-start hooks: they run once the caches are filled, and readiness waits for them.  Each creates what is absent and touches nothing
 that is there; several apiservers may run them at once.
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from k8sfromscratch.api.errors import AlreadyExists
 from k8sfromscratch.api.registry import NAMESPACES, PRIORITY_CLASSES, SERVICE_CIDRS
 from k8sfromscratch.api.resource import Resource
+from k8sfromscratch.components.apiserver.bootstrap_flowcontrol import flow_control
 
 if TYPE_CHECKING:
     from k8sfromscratch.components.apiserver.server import ApiServer
@@ -52,4 +54,5 @@ HOOKS = (
     ("start-system-namespaces-controller", system_namespaces),
     ("scheduling/bootstrap-system-priority-classes", system_priority_classes),
     ("start-kubernetes-service-cidr-controller", service_range),
+    ("priority-and-fairness-config-producer", flow_control),
 )
