@@ -101,6 +101,11 @@ class HttpConnection(asyncio.Protocol):
         # The requests behind it.
         self._waiting: deque[_Exchange] = deque()
         self.task: asyncio.Task[None] | None = None
+        """One for all requests of the connection: a task each cost more than to parse them."""
+        self.busy = False
+        """A request is being answered."""
+        self._next: asyncio.Future[_Exchange] | None = None
+        """What the task waits for between two requests."""
         self._deaf = False
         """Nothing more is parsed: the connection was upgraded, or ends."""
         self._tail: bytes | None = None
@@ -187,7 +192,7 @@ class HttpConnection(asyncio.Protocol):
         announced = self._headers.get("content-length", "")
         if announced.isdigit() and int(announced[:19]) > self._shared.body_max_bytes:
             self._body_too_large()
-        elif self._headers.get("expect", "").lower() == "100-continue" and self.task is None and self._parser.get_http_version() == "1.1":
+        elif self._headers.get("expect", "").lower() == "100-continue" and not self.busy and self._parser.get_http_version() == "1.1":
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, chunk: bytes) -> None:
@@ -225,12 +230,16 @@ class HttpConnection(asyncio.Protocol):
     # -- one request after the other
 
     def _enqueue(self, exchange: _Exchange) -> None:
-        if self.task is not None:
+        if self.busy:
             self._waiting.append(exchange)
             if len(self._waiting) == AHEAD_MAX:
                 self._transport.pause_reading()
             return
-        self.task = self._loop.create_task(self._serve(exchange))
+        self.busy = True
+        if self._next is None:
+            self.task = self._loop.create_task(self._serve(exchange))
+        elif not self._next.done():
+            self._next.set_result(exchange)
 
     def _refuse(self, error: ApiError) -> None:
         """The last answer: where one request ends and the next begins is not known any more, or not waited for."""
@@ -255,11 +264,17 @@ class HttpConnection(asyncio.Protocol):
                 else:
                     keep_alive = keep_alive and exchange.http11  # to HTTP/1.0 the end of the connection is the body's
                     await self._stream(exchange, response, response.body, keep_alive)
-                if not self._waiting:
-                    return self._rest() if keep_alive and not self._deaf else self._end()
-                exchange = self._waiting.popleft()
-                if len(self._waiting) == AHEAD_MAX - 1:
-                    self._transport.resume_reading()
+                if self._waiting:
+                    exchange = self._waiting.popleft()
+                    if len(self._waiting) == AHEAD_MAX - 1:
+                        self._transport.resume_reading()
+                    continue
+                if not keep_alive or self._deaf or self._shared.draining:
+                    return self._end()
+                self.busy = False
+                self._rest()
+                self._next = self._loop.create_future()
+                exchange = await self._next
         except ConnectionError as error:
             log.debug("%s: the client went away: %s", self._remote, error)
             self._transport.abort()
@@ -267,7 +282,7 @@ class HttpConnection(asyncio.Protocol):
             log.exception("a connection of %s broke off", self._remote)
             self._transport.abort()  # the client must not take this for the end
         finally:
-            self.task = None
+            self.task, self.busy = None, False
             if self._given_away:
                 self._shared.forget(self)
 
@@ -333,7 +348,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _look(self) -> None:
         self._idle_timer = None
-        if self.task is not None or self._in_body:
+        if self.busy or self._in_body:
             return self._rest()
         left_s = self._idle_since_s + IDLE_S - self._loop.time()
         if left_s <= 0:
@@ -352,7 +367,7 @@ class HttpConnection(asyncio.Protocol):
 
     def close_idle(self) -> None:
         """What is between two requests when the server stops."""
-        if self.task is None:
+        if not self.busy:
             self._transport.close()
 
     def abort(self) -> None:

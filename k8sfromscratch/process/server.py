@@ -41,14 +41,14 @@ class Server:
         shared.draining = True
         for connection in list(shared.open):
             connection.close_idle()
-        if tasks := self._tasks():
-            await asyncio.wait(tasks, timeout=grace_s)
-        left = self._tasks()
-        if shared.open and not left:
+        if busy := self._tasks(busy=True):
+            await asyncio.wait(busy, timeout=grace_s)
+        if shared.open and not self._tasks(busy=True):
             # The last answers are on their way still.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(grace_s, FLUSH_S)):
                     await shared.empty.wait()
+        left = self._tasks()
         for connection in list(shared.open):
             connection.abort()
         for task in left:
@@ -57,8 +57,8 @@ class Server:
             await asyncio.wait(left)
         await self._listener.wait_closed()
 
-    def _tasks(self) -> list[asyncio.Task[None]]:
-        return [connection.task for connection in self._shared.open if connection.task is not None]
+    def _tasks(self, *, busy: bool = False) -> list[asyncio.Task[None]]:
+        return [connection.task for connection in self._shared.open if connection.task is not None and (connection.busy or not busy)]
 
 
 async def serve(
