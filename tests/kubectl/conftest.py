@@ -35,11 +35,14 @@ from typing import IO, Any
 import pytest
 import yaml
 
+from k8sfromscratch.api.registry import NAMESPACES, RESOURCES, SERVICE_ACCOUNTS
 from k8sfromscratch.process import pki
 
 START_TIMEOUT_S = 60
 LINE_TIMEOUT_S = 20
 LIVE_NODES = 3
+NODE = "machine"
+"""The real kubelet's."""
 _TOKEN = "the-administrator"
 
 
@@ -130,6 +133,17 @@ class Going:
                     stream.close()
 
 
+def ask(kubeconfig: Path, path: str, body: dict[str, Any] | None = None, method: str | None = None) -> Any:
+    """GET, or POST of a body, or what is said, without a kubectl: a process takes twenty times as long."""
+    config = yaml.safe_load(kubeconfig.read_text())
+    server = config["clusters"][0]["cluster"]
+    context = ssl.create_default_context(cadata=base64.b64decode(server["certificate-authority-data"]).decode())
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {config['users'][0]['user']['token']}"}
+    request = urllib.request.Request(server["server"] + path, None if body is None else json.dumps(body).encode(), headers, method=method)
+    with urllib.request.urlopen(request, context=context, timeout=10) as answer:
+        return json.load(answer)
+
+
 @dataclass
 class Kubectl:
     """One kubectl, in one namespace."""
@@ -166,6 +180,15 @@ class Kubectl:
 
     def json(self, *words: str) -> Any:
         return json.loads(self(*words, "-o", "json"))
+
+    def ask(self, path: str, body: dict[str, Any] | None = None, method: str | None = None) -> Any:
+        return ask(self.kubeconfig, path, body, method)
+
+    def object(self, kind: str, name: str) -> dict[str, Any]:
+        """What is stored, asked for without a kubectl: for tests of what one release wrote."""
+        resource = next(one for one in RESOURCES if kind in (one.singular, one.plural, *one.short_names))
+        found: dict[str, Any] = self.ask(resource.path(self.namespace, name))
+        return found
 
     def table(self, *words: str) -> list[list[str]]:
         """What `get` prints, the headings included, split where two spaces or more are."""
@@ -213,6 +236,23 @@ class Cluster:
         url = f"http://127.0.0.1:{self.etcd_port}"
         self.start("etcd", f"--data-dir={self.folder}/etcd", f"--listen-client-urls={url}", f"--advertise-client-urls={url}")
 
+    def start_kubelet(self, runtime: str) -> None:
+        """A real one, on the runtime at that endpoint; its port is the system's choice."""
+        self.start(
+            "kubelet",
+            f"--kubeconfig={write_kubeconfig(self.folder / 'kubelet.kubeconfig', self, {'token': NODE})}",
+            f"--hostname-override={NODE}",
+            "--node-ip=127.0.0.1",
+            "--address=127.0.0.1",
+            "--port=0",
+            "--healthz-port=0",
+            f"--container-runtime-endpoint={runtime}",
+            f"--root-dir={self.folder}/kubelet",
+            f"--tls-cert-file={self.folder}/kubelet.crt",
+            f"--tls-private-key-file={self.folder}/kubelet.key",
+            f"--client-ca-file={self.folder}/ca.crt",
+        )
+
     def start_apiserver(self) -> None:
         self.start(
             "apiserver",
@@ -226,6 +266,10 @@ class Cluster:
             "--authorization-mode=Node,RBAC",
             "--service-account-issuer=https://kubernetes.default.svc",
             f"--service-account-signing-key-file={self.folder}/sa.key",
+            f"--kubelet-client-certificate={self.folder}/kubelet-client.crt",
+            f"--kubelet-client-key={self.folder}/kubelet-client.key",
+            f"--kubelet-certificate-authority={self.folder}/ca.crt",
+            "--kubelet-preferred-address-types=InternalIP",
         )
 
     def wait_ready(self) -> None:
@@ -262,25 +306,23 @@ def _free_port() -> int:
 
 def _write_pki(folder: Path) -> None:
     now = datetime.now(UTC)
-    ca_key, key = pki.make_key(), pki.make_key()
+    ca_key = pki.make_key()
     ca = pki.issue(pki.Spec("kubernetes-ca", usages=(), ca=True), ca_key, None, now)
-    authority = pki.Authority(ca, ca_key)
-    server = pki.issue(pki.Spec("kube-apiserver", ip_addresses=("127.0.0.1",), usages=("server",)), key, authority, now)
-    user_key = pki.make_key()
-    user = pki.issue(pki.Spec("ann", organizations=("developers",), usages=("client",)), user_key, authority, now)
-    for name, data in {
-        "ca.crt": pki.certificate_pem(ca),
-        "server.crt": pki.certificate_pem(server),
-        "server.key": pki.key_pem(key),
-        "ann.crt": pki.certificate_pem(user),
-        "ann.key": pki.key_pem(user_key),
-        "sa.key": pki.key_pem(pki.make_key()),
-        "tokens.csv": f'{_TOKEN},admin,1,"system:masters"\n'.encode(),
+    (folder / "ca.crt").write_bytes(pki.certificate_pem(ca))
+    for name, spec in {
+        "server": pki.Spec("kube-apiserver", ip_addresses=("127.0.0.1",), usages=("server",)),
+        "kubelet": pki.Spec(f"system:node:{NODE}", ip_addresses=("127.0.0.1",), usages=("server",)),
+        "kubelet-client": pki.Spec("kube-apiserver-kubelet-client", organizations=("system:masters",), usages=("client",)),
+        "ann": pki.Spec("ann", organizations=("developers",), usages=("client",)),
     }.items():
-        (folder / name).write_bytes(data)
+        key = pki.make_key()
+        (folder / f"{name}.crt").write_bytes(pki.certificate_pem(pki.issue(spec, key, pki.Authority(ca, ca_key), now)))
+        (folder / f"{name}.key").write_bytes(pki.key_pem(key))
+    (folder / "sa.key").write_bytes(pki.key_pem(pki.make_key()))
+    (folder / "tokens.csv").write_text(f'{_TOKEN},admin,1,"system:masters"\n{NODE},system:node:{NODE},2,"system:nodes"\n')
 
 
-def _write_kubeconfig(path: Path, cluster: Cluster, user: dict[str, str]) -> Path:
+def write_kubeconfig(path: Path, cluster: Cluster, user: dict[str, str]) -> Path:
     authority = base64.b64encode((cluster.folder / "ca.crt").read_bytes()).decode()
     config = {
         "apiVersion": "v1",
@@ -310,7 +352,7 @@ def cluster(needs: Callable[..., None], tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="session")
 def admin(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Kubectl:
-    config = _write_kubeconfig(cluster.folder / "admin.kubeconfig", cluster, {"token": _TOKEN})
+    config = write_kubeconfig(cluster.folder / "admin.kubeconfig", cluster, {"token": _TOKEN})
     return Kubectl(config, tmp_path_factory.mktemp("home"))
 
 
@@ -340,20 +382,11 @@ _NUMBERS = count()
 def _in_new_namespace(admin: Kubectl, *, account: bool) -> Kubectl:
     """Through the API: two kubectls a test would be a third of the suite's time."""
     name = f"test-{next(_NUMBERS)}"
-    post(admin.kubeconfig, "/api/v1/namespaces", {"metadata": {"name": name}})
+    made = admin.but(namespace=name)
+    made.ask(NAMESPACES.path(), {"metadata": {"name": name}})
     if account:
-        post(admin.kubeconfig, f"/api/v1/namespaces/{name}/serviceaccounts", {"metadata": {"name": "default"}})
-    return admin.but(namespace=name)
-
-
-def post(kubeconfig: Path, path: str, body: dict[str, Any]) -> None:
-    config = yaml.safe_load(kubeconfig.read_text())
-    server = config["clusters"][0]["cluster"]
-    context = ssl.create_default_context(cadata=base64.b64decode(server["certificate-authority-data"]).decode())
-    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {config['users'][0]['user']['token']}"}
-    request = urllib.request.Request(server["server"] + path, json.dumps(body).encode(), headers)
-    with urllib.request.urlopen(request, context=context, timeout=10):
-        pass
+        made.ask(SERVICE_ACCOUNTS.path(name), {"metadata": {"name": "default"}})
+    return made
 
 
 @pytest.fixture
@@ -363,9 +396,11 @@ def kubectl(admin: Kubectl) -> Kubectl:
 
 
 @pytest.fixture
-def live(live_admin: Kubectl) -> Kubectl:
-    """The same where controllers and simulated nodes run."""
-    return _in_new_namespace(live_admin, account=False)
+def live(live_admin: Kubectl) -> Iterator[Kubectl]:
+    """The same where controllers and simulated nodes run; the namespace goes after the test, and its pods with it."""
+    made = _in_new_namespace(live_admin, account=False)
+    yield made
+    made.ask(NAMESPACES.path(name=made.namespace), method="DELETE")
 
 
 @pytest.fixture(params=list(RELEASES))
@@ -383,4 +418,4 @@ def live_release(request: pytest.FixtureRequest, live: Kubectl) -> Kubectl:
 def as_ann(cluster: Cluster, kubectl: Kubectl) -> Kubectl:
     """A user with a client certificate, who has no rights yet; in the same namespace."""
     user = {"client-certificate": str(cluster.folder / "ann.crt"), "client-key": str(cluster.folder / "ann.key")}
-    return kubectl.but(kubeconfig=_write_kubeconfig(cluster.folder / "ann.kubeconfig", cluster, user))
+    return kubectl.but(kubeconfig=write_kubeconfig(cluster.folder / "ann.kubeconfig", cluster, user))

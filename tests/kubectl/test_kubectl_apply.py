@@ -53,7 +53,7 @@ def test_client_side_merges_with_what_others_wrote(release):
     release("patch", "deployment", "web", "-p", json.dumps(sidecar))
     changed = WITHOUT_LOG.replace("  replicas: 2\n", "").replace("nginx:1", "nginx:2").replace("[one, two]", "[two]").replace("  labels: {tier: front}\n", "")
     assert release("apply", "-f", "-", text=changed) == "deployment.apps/web configured\n"
-    live = release.json("get", "deployment", "web")
+    live = release.object("deployment", "web")
     containers = {c["name"]: (c["image"], c.get("args")) for c in live["spec"]["template"]["spec"]["containers"]}
     assert containers == {"web": ("nginx:2", ["two"]), "injected": ("proxy", None)}
     assert "labels" not in live["metadata"]
@@ -90,10 +90,10 @@ def test_an_applyset_prunes_by_its_members(release):
     release = release.but(environment={"KUBECTL_APPLYSET": "true"})
     apply = ("apply", "--prune", "--applyset=mine", "-n", release.namespace, "-f", "-")
     release(*apply, text=f"{config_map('one')}\n---\n{config_map('two')}")
-    parent = release.json("get", "secret", "mine")["metadata"]
+    parent = release.object("secret", "mine")["metadata"]
     assert parent["annotations"]["applyset.kubernetes.io/tooling"].startswith("kubectl/v1.")
     assert "configmap/two pruned" in release(*apply, text=config_map("one"))
-    member = release.json("get", "configmap", "one")["metadata"]
+    member = release.object("configmap", "one")["metadata"]
     assert member["labels"]["applyset.kubernetes.io/part-of"] == parent["labels"]["applyset.kubernetes.io/id"]
     assert "NotFound" in release.fails("get", "configmap", "two")
 
@@ -108,7 +108,7 @@ def test_server_side_conflicts_and_force(release):
     release("apply", "--server-side", "--force-conflicts", "-f", "-", text=DEPLOYMENT)
     assert release("get", "deployment", "web", "-o", "jsonpath={.spec.replicas}") == "2"
     assert managers(release, "deployment", "web") == [("kubectl", "Apply")]
-    assert "managedFields" not in release.json("get", "deployment", "web")["metadata"]
+    assert "managedFields" not in release.object("deployment", "web")["metadata"]
 
 
 def test_server_side_removes_what_its_manager_no_longer_applies(kubectl):
@@ -126,12 +126,12 @@ def test_from_client_side_to_server_side_and_back(release):
     release("apply", "-f", "-", text=DEPLOYMENT)
     assert managers(release, "deployment", "web") == [("kubectl-client-side-apply", "Update")]
     release("apply", "--server-side", "-f", "-", text=WITHOUT_LOG)
-    live = release.json("get", "deployment", "web")
+    live = release.object("deployment", "web")
     assert [container["name"] for container in live["spec"]["template"]["spec"]["containers"]] == ["web"]
     assert ("kubectl", "Apply") in managers(release, "deployment", "web")
     assert ("kubectl-client-side-apply", "Update") not in managers(release, "deployment", "web")
     assert release("apply", "-f", "-", text=DEPLOYMENT) == "deployment.apps/web configured\n"
-    live = release.json("get", "deployment", "web")
+    live = release.object("deployment", "web")
     assert [container["name"] for container in live["spec"]["template"]["spec"]["containers"]] == ["web", "log"]
 
 

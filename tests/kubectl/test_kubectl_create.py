@@ -14,7 +14,7 @@ from k8sfromscratch.process import pki
 
 def test_workloads(release):
     release("create", "deployment", "web", "--image=nginx:1", "--image=busybox", "--replicas=3", "--port=8080")
-    web = release.json("get", "deployment", "web")
+    web = release.object("deployment", "web")
     assert (web["spec"]["replicas"], web["spec"]["selector"]["matchLabels"]) == (3, {"app": "web"})
     containers = web["spec"]["template"]["spec"]["containers"]
     assert [(c["name"], c["image"], c.get("ports")) for c in containers] == [
@@ -25,17 +25,17 @@ def test_workloads(release):
     assert release("get", "deployment", "shell", "-o", "jsonpath={.spec.template.spec.containers[0].command}") == '["sleep","9"]'
 
     release("create", "job", "once", "--image=busybox", "--", "echo", "hi")
-    once = release.json("get", "job", "once")
+    once = release.object("job", "once")
     assert once["spec"]["template"]["spec"]["restartPolicy"] == "Never"
     assert once["spec"]["template"]["spec"]["containers"][0]["command"] == ["echo", "hi"]
     assert once["spec"]["selector"]["matchLabels"] == {"batch.kubernetes.io/controller-uid": once["metadata"]["uid"]}
 
     release("create", "cronjob", "often", "--schedule=*/5 * * * *", "--image=busybox", "--restart=OnFailure", "--", "date")
-    often = release.json("get", "cronjob", "often")
+    often = release.object("cronjob", "often")
     assert (often["spec"]["schedule"], often["spec"]["concurrencyPolicy"]) == ("*/5 * * * *", "Allow")
     assert often["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["command"] == ["date"]
     release("create", "job", "now", "--from=cronjob/often")
-    now = release.json("get", "job", "now")
+    now = release.object("job", "now")
     assert now["metadata"]["annotations"]["cronjob.kubernetes.io/instantiate"] == "manual"
     assert (now["metadata"]["ownerReferences"][0]["name"], now["metadata"]["ownerReferences"][0]["controller"]) == ("often", True)
     assert "spec.schedule: Invalid value" in release.fails("create", "cronjob", "never", "--schedule=every day", "--image=busybox")
@@ -46,11 +46,11 @@ def test_configmaps(release, tmp_path):
     (tmp_path / "two").write_bytes(b"\xff\x00")
     (tmp_path / "settings.env").write_text("# a comment\nMODE=fast\nLEVEL=3\n")
     release("create", "configmap", "files", f"--from-file={tmp_path}/one", f"--from-file=second={tmp_path}/two", "--from-literal=third=3")
-    files = release.json("get", "configmap", "files")
+    files = release.object("configmap", "files")
     assert files["data"] == {"one": "first", "third": "3"}
     assert files["binaryData"] == {"second": base64.b64encode(b"\xff\x00").decode()}
     release("create", "configmap", "whole", f"--from-file={tmp_path}")
-    assert set(release.json("get", "configmap", "whole")["data"]) == {"one", "settings.env"}
+    assert set(release.object("configmap", "whole")["data"]) == {"one", "settings.env"}
     release("create", "configmap", "env", f"--from-env-file={tmp_path}/settings.env", "--append-hash")
     (hashed,) = [name for name in release("get", "configmaps", "-o", "name").split() if name.startswith("configmap/env-")]
     assert release.json("get", hashed)["data"] == {"MODE": "fast", "LEVEL": "3"}
@@ -59,47 +59,47 @@ def test_configmaps(release, tmp_path):
 
 def test_secrets(release, tmp_path):
     release("create", "secret", "generic", "pw", "--from-literal=p=q", "--type=example.com/pw")
-    assert release.json("get", "secret", "pw")["data"] == {"p": "cQ=="}
+    assert release.object("secret", "pw")["data"] == {"p": "cQ=="}
     assert release("get", "secret", "pw", "-o", "jsonpath={.type}") == "example.com/pw"
     key = pki.make_key()
     certificate = pki.issue(pki.Spec("web", dns_names=("web",), usages=("server",)), key, None, datetime.now(UTC))
     (tmp_path / "crt").write_bytes(pki.certificate_pem(certificate))
     (tmp_path / "key").write_bytes(pki.key_pem(key))
     release("create", "secret", "tls", "cert", f"--cert={tmp_path}/crt", f"--key={tmp_path}/key")
-    cert = release.json("get", "secret", "cert")
+    cert = release.object("secret", "cert")
     assert (cert["type"], sorted(cert["data"])) == ("kubernetes.io/tls", ["tls.crt", "tls.key"])
     assert base64.b64decode(cert["data"]["tls.crt"]) == (tmp_path / "crt").read_bytes()
     release("create", "secret", "docker-registry", "hub", "--docker-server=hub.example", "--docker-username=u", "--docker-password=p")
-    hub = release.json("get", "secret", "hub")
+    hub = release.object("secret", "hub")
     assert hub["type"] == "kubernetes.io/dockerconfigjson"
     assert json.loads(base64.b64decode(hub["data"][".dockerconfigjson"]))["auths"]["hub.example"]["username"] == "u"
 
 
 def test_services_of_the_four_types(release):
     release("create", "service", "clusterip", "inner", "--tcp=80:8080", "--tcp=443")
-    inner = release.json("get", "service", "inner")["spec"]
+    inner = release.object("service", "inner")["spec"]
     assert (inner["type"], inner["selector"], inner["clusterIP"].startswith("10.")) == ("ClusterIP", {"app": "inner"}, True)
     assert [(p["name"], p["port"], p["targetPort"]) for p in inner["ports"]] == [("80-8080", 80, 8080), ("443", 443, 443)]
     release("create", "service", "clusterip", "headless", "--clusterip=None")
     assert release("get", "service", "headless", "-o", "jsonpath={.spec.clusterIP}") == "None"
     release("create", "service", "nodeport", "outer", "--tcp=80:8080")
-    (port,) = release.json("get", "service", "outer")["spec"]["ports"]
+    (port,) = release.object("service", "outer")["spec"]["ports"]
     assert 30000 <= port["nodePort"] <= 32767
     refused = release.fails("create", "service", "nodeport", "same", "--tcp=80:8080", f"--node-port={port['nodePort']}")
     assert "provided port is already allocated" in refused
     release("create", "service", "loadbalancer", "balanced", "--tcp=80:8080")
-    balanced = release.json("get", "service", "balanced")["spec"]
+    balanced = release.object("service", "balanced")["spec"]
     assert (balanced["type"], balanced["allocateLoadBalancerNodePorts"], balanced["externalTrafficPolicy"]) == ("LoadBalancer", True, "Cluster")
     assert release("get", "service", "balanced", "--no-headers").split()[3] == "<pending>"
     release("create", "service", "externalname", "elsewhere", "--external-name=www.example")
-    elsewhere = release.json("get", "service", "elsewhere")["spec"]
+    elsewhere = release.object("service", "elsewhere")["spec"]
     assert (elsewhere["type"], elsewhere["externalName"], "clusterIP" in elsewhere) == ("ExternalName", "www.example", False)
 
 
 def test_an_ingress(release):
     rules = ("--rule=web.example/=web:80", "--rule=web.example/api*=api:http,tls=cert")
     release("create", "ingress", "web", *rules, "--class=inner", "--annotation=a=b", "--default-backend=other:8080")
-    spec = release.json("get", "ingress", "web")["spec"]
+    spec = release.object("ingress", "web")["spec"]
     assert (spec["ingressClassName"], spec["defaultBackend"]["service"]) == ("inner", {"name": "other", "port": {"number": 8080}})
     assert spec["tls"] == [{"hosts": ["web.example"], "secretName": "cert"}]
     paths = [path for rule in spec["rules"] for path in rule["http"]["paths"]]
@@ -112,38 +112,38 @@ def test_an_ingress(release):
 def test_roles_and_bindings(release):
     suffix = release.namespace
     release("create", "role", "reader", "--verb=get,list", "--resource=pods,deployments.apps/scale", "--resource-name=web")
-    rules = release.json("get", "role", "reader")["rules"]
+    rules = release.object("role", "reader")["rules"]
     assert sorted((rule["apiGroups"], rule["resources"], rule["resourceNames"], rule["verbs"]) for rule in rules) == [
         ([""], ["pods"], ["web"], ["get", "list"]),
         (["apps"], ["deployments/scale"], ["web"], ["get", "list"]),
     ]
     release("create", "rolebinding", "readers", "--role=reader", "--user=ann", "--group=staff", f"--serviceaccount={suffix}:bot")
-    binding = release.json("get", "rolebinding", "readers")
+    binding = release.object("rolebinding", "readers")
     assert binding["roleRef"] == {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "reader"}
     assert [(s["kind"], s["name"]) for s in binding["subjects"]] == [("User", "ann"), ("Group", "staff"), ("ServiceAccount", "bot")]
 
     release("create", "clusterrole", f"prober-{suffix}", "--verb=get", "--non-resource-url=/livez")
-    assert release.json("get", "clusterrole", f"prober-{suffix}")["rules"] == [{"nonResourceURLs": ["/livez"], "verbs": ["get"]}]
+    assert release.object("clusterrole", f"prober-{suffix}")["rules"] == [{"nonResourceURLs": ["/livez"], "verbs": ["get"]}]
     label = f"example.com/aggregate={suffix}"
     release("create", "clusterrole", f"sum-{suffix}", f"--aggregation-rule={label}")
-    selectors = release.json("get", "clusterrole", f"sum-{suffix}")["aggregationRule"]["clusterRoleSelectors"]
+    selectors = release.object("clusterrole", f"sum-{suffix}")["aggregationRule"]["clusterRoleSelectors"]
     assert selectors == [{"matchLabels": {"example.com/aggregate": suffix}}]
     release("create", "clusterrolebinding", f"probers-{suffix}", f"--clusterrole=prober-{suffix}", "--group=staff")
-    assert release.json("get", "clusterrolebinding", f"probers-{suffix}")["roleRef"]["name"] == f"prober-{suffix}"
+    assert release.object("clusterrolebinding", f"probers-{suffix}")["roleRef"]["name"] == f"prober-{suffix}"
     release("delete", "clusterrole,clusterrolebinding", f"prober-{suffix}", f"sum-{suffix}", f"probers-{suffix}", "--ignore-not-found")
 
 
 def test_limits_and_budgets(release):
     release("create", "quota", "small", "--hard=pods=3,requests.cpu=2", "--scopes=NotTerminating")
-    assert release.json("get", "quota", "small")["spec"] == {"hard": {"pods": "3", "requests.cpu": "2"}, "scopes": ["NotTerminating"]}
+    assert release.object("quota", "small")["spec"] == {"hard": {"pods": "3", "requests.cpu": "2"}, "scopes": ["NotTerminating"]}
     release("create", "poddisruptionbudget", "steady", "--selector=app=web", "--min-available=50%")
-    steady = release.json("get", "pdb", "steady")
+    steady = release.object("pdb", "steady")
     assert (steady["apiVersion"], steady["spec"]["minAvailable"]) == ("policy/v1", "50%")
     release("create", "pdb", "moving", "--selector=app in (a,b)", "--max-unavailable=1")
-    assert release.json("get", "pdb", "moving")["spec"]["maxUnavailable"] == 1
+    assert release.object("pdb", "moving")["spec"]["maxUnavailable"] == 1
     name = f"high-{release.namespace}"
     release("create", "priorityclass", name, "--value=1000", "--description=first", "--preemption-policy=Never")
-    high = release.json("get", "priorityclass", name)
+    high = release.object("priorityclass", name)
     assert (high["value"], high["description"], high["preemptionPolicy"]) == (1000, "first", "Never")
     release("delete", "priorityclass", name)
 

@@ -15,6 +15,8 @@ Object = dict[str, Any]
 # So many evictions can be under way before the disruption controller has counted them: then it must catch up first.
 _DISRUPTED_PODS_MAX = 2000
 
+_PROCESSED_AFTER_S = 10
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -56,7 +58,9 @@ def _charge(budget: Object) -> None:
     status, name = budget.get("status") or {}, budget["metadata"]["name"]
     if status.get("observedGeneration", 0) < budget["metadata"].get("generation", 0):
         raise _refused(
-            "Cannot evict pod as it would violate the pod's disruption budget.", f"The disruption budget {name} is still being processed by the server."
+            "Cannot evict pod as it would violate the pod's disruption budget.",
+            f"The disruption budget {name} is still being processed by the server.",
+            retry_after_s=_PROCESSED_AFTER_S,
         )
     if status.get("disruptionsAllowed", 0) <= 0:
         have, need = status.get("currentHealthy", 0), status.get("desiredHealthy", 0)
@@ -71,8 +75,10 @@ def _charge(budget: Object) -> None:
         )
 
 
-def _refused(message: str, why: str) -> errors.TooManyRequests:
-    return errors.TooManyRequests(message, details={"causes": [{"reason": "DisruptionBudget", "message": why}]}, retry_after_s=10)
+def _refused(message: str, why: str, retry_after_s: int | None = None) -> errors.TooManyRequests:
+    """Without a time to retry after, where nobody knows one: client libraries sleep and repeat by themselves what has one, ten times,
+    so that `kubectl drain` could neither say why it waits nor keep to its timeout."""
+    return errors.TooManyRequests(message, details={"causes": [{"reason": "DisruptionBudget", "message": why}]}, retry_after_s=retry_after_s)
 
 
 def _is_ready(status: Object) -> bool:

@@ -42,8 +42,17 @@ _MORE: dict[str, tuple[str, ...]] = {
     ),
 }
 
+# events.k8s.io has other names for the same fields of the same stored objects; both names are taken in both groups.
+_REGARDING = {name.replace("involvedObject", "regarding"): name for name in _MORE["events"] if name.startswith("involvedObject.")}
+_EVENTS_ALIASES = {**_REGARDING, "reportingController": "reportingComponent"}
+_MORE["events"] += tuple(_EVENTS_ALIASES)
+
 # Where a selector's name is not the field's own path.
-_ELSEWHERE = {("jobs.batch", "status.successful"): "status.succeeded", ("events", "source"): "source.component"}
+_ELSEWHERE = {
+    ("jobs.batch", "status.successful"): "status.succeeded",
+    ("events", "source"): "source.component",
+    **{("events", alias): name for alias, name in _EVENTS_ALIASES.items()},
+}
 
 
 def fields_of(group_resource: str) -> FieldsOf:

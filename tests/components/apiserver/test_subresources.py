@@ -100,7 +100,7 @@ def test_eviction_asks_the_budget_and_is_charged_to_it(with_api):
         assert list(charged["status"]["disruptedPods"]) == ["p"]
         refused = await api.request("POST", f"{PODS}/q/eviction", {"apiVersion": "policy/v1", "kind": "Eviction"})
         assert refused.status == 429
-        assert refused.headers["Retry-After"] == "10"
+        assert "Retry-After" not in refused.headers, "client libraries would sleep, and repeat by themselves"
         assert b"Cannot evict pod as it would violate the pod's disruption budget." in refused.body
         assert "deletionTimestamp" not in (await api.json("GET", f"{PODS}/q"))["metadata"]
 
