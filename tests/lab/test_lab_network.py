@@ -47,7 +47,7 @@ def test_a_pod_reaches_a_pod_on_another_machine(lab: Lab, served: Namespace) -> 
 
 def test_what_goes_between_machines_is_vxlan_on_the_wire(lab: Lab, served: Namespace) -> None:
     client, _, address = on_other_machine(lab, served)
-    capture = "timeout 30 tcpdump -n -l -T vxlan -i host0 -c 4 udp port 8472 and src host " + str(lab.spec.machine(lab.workers[0]).address)
+    capture = "timeout 30 tcpdump -n -l -T vxlan -i any -c 4 udp port 8472 and src host " + str(lab.spec.machine(lab.workers[0]).address)
     with subprocess.Popen(
         lab.ssh_argv(lab.workers[0], capture), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as tcpdump:

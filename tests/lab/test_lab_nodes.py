@@ -39,10 +39,11 @@ def test_each_machine_has_cgroups_of_its_own(lab: Lab) -> None:
         assert "0" not in pids, "a process of another machine shows as 0 here"
         seen[worker] = pids
     assert all(seen.values())
-    marker = lab.ssh(lab.workers[0], "mkdir -p /sys/fs/cgroup/pids/own-cgroup-test && ls -d /sys/fs/cgroup/pids/own-cgroup-test")
+    # cgroup v2 is one hierarchy; of v1, one controller's stands for all.
+    hierarchy = lab.ssh(lab.workers[0], "if [ -d /sys/fs/cgroup/pids ]; then echo /sys/fs/cgroup/pids; else echo /sys/fs/cgroup; fi").strip()
+    lab.ssh(lab.workers[0], f"mkdir {hierarchy}/own-cgroup-test")
     try:
-        assert marker.strip()
         for other in lab.workers[1:]:
-            assert lab.ssh(other, "ls /sys/fs/cgroup/pids | grep -c own-cgroup-test || true").strip() == "0"
+            assert lab.ssh(other, f"ls {hierarchy} | grep -c own-cgroup-test || true").strip() == "0"
     finally:
-        lab.ssh(lab.workers[0], "rmdir /sys/fs/cgroup/pids/own-cgroup-test")
+        lab.ssh(lab.workers[0], f"rmdir {hierarchy}/own-cgroup-test")
