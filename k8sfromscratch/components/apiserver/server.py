@@ -18,6 +18,7 @@ from k8sfromscratch.client import Client, DirectTransport
 from k8sfromscratch.components.apiserver import bootstrap, compaction, negotiation, replies, request_info
 from k8sfromscratch.components.apiserver.admission import Admission, AsyncValidator
 from k8sfromscratch.components.apiserver.allocation import Allocations, Ranges
+from k8sfromscratch.components.apiserver.allocation_loop import AllocationLoop
 from k8sfromscratch.components.apiserver.authorization import attributes_of, denied
 from k8sfromscratch.components.apiserver.call import Call
 from k8sfromscratch.components.apiserver.catalog import CacheView, Catalog
@@ -112,7 +113,7 @@ class ApiServer:
         self.metrics = Metrics()
         self.hooks_pending = [name for name, _ in self.options.hooks]
         transformer = Transformer(env.clock)
-        allocations = Allocations(self.catalog, self.options.ranges, env)
+        self.allocations = Allocations(self.catalog, self.options.ranges, env)
         intake = Intake()
         self.webhooks = Webhooks(self.catalog, self.view, env, by_endpoint=self.options.route_by_endpoint)
         self.admission = Admission(self.options.admission, self.view, self.feed, self.webhooks, last=self.options.last_validators(self))
@@ -120,8 +121,8 @@ class ApiServer:
         self._inflight = InFlight(self.options.max_requests_inflight, self.options.max_mutating_requests_inflight, self.metrics)
         self._streams = Streams(self.metrics)
         self.watches = Watches(self._streams, self.feed, transformer, env.clock, env.rng)
-        self.writes = Writes(self.store, self.feed, intake, self.admission, self.view, allocations, self.reads, env)
-        self.deletes = Deletes(self.store, self.feed, self.admission, allocations, self.reads, env)
+        self.writes = Writes(self.store, self.feed, intake, self.admission, self.view, self.allocations, self.reads, env)
+        self.deletes = Deletes(self.store, self.feed, self.admission, self.allocations, self.reads, env)
         subresources = Subresources(self.catalog, self.store, self.feed, self.writes, self.deletes, self.admission, self.view, env)
         self._routes = Routes(self.reads, self.watches, self.writes, self.deletes, subresources, self.options.routes(self))
         self._deadlines = Deadlines(_REQUEST_TIMEOUT_S)
@@ -141,6 +142,7 @@ class ApiServer:
             self.hooks_pending.remove(name)
         if self.options.compaction_interval_s:
             self._loops.append(asyncio.create_task(compaction.run(self.storage, self.options.compaction_interval_s), name="apiserver-compaction"))
+        self._loops.append(asyncio.create_task(AllocationLoop(self, self.allocations).run(), name="apiserver-allocations"))
         if self.options.advertise is not None:
             service = KubernetesService(self, *self.options.advertise)
             await service.start()
