@@ -45,7 +45,7 @@ class KubernetesService:
 
     async def start(self) -> None:
         """Raises ApiError, StorageError."""
-        await self._ensure_service()
+        await self._ensure_service(correct=True)
         await self._reconcile()
 
     async def run(self) -> None:
@@ -54,7 +54,8 @@ class KubernetesService:
             while True:
                 await asyncio.sleep(_PERIOD_S)
                 try:
-                    await self.start()
+                    await self._ensure_service(correct=False)
+                    await self._reconcile()
                 except (ApiError, StorageError) as error:
                     log.warning("cannot keep the kubernetes Service's endpoints: %s", error)
         finally:
@@ -67,8 +68,14 @@ class KubernetesService:
         except (ApiError, StorageError) as error:
             log.info("left the kubernetes Service's endpoints to the lease's expiry: %s", error)
 
-    async def _ensure_service(self) -> None:
-        if self._server.view.get(SERVICES, NAME, NAMESPACE) is not None:
+    async def _ensure_service(self, *, correct: bool) -> None:
+        """Corrected is it at the start only: apiservers that listen on different ports must not take it from one another for ever."""
+        ports = [{"name": "https", "protocol": "TCP", "port": PORT, "targetPort": self._port}]
+        present = self._server.view.get(SERVICES, NAME, NAMESPACE)
+        if present is not None:
+            spec = present["spec"]
+            if correct and (spec.get("type") != "ClusterIP" or spec.get("ports") != ports):
+                await self._correct({**present, "spec": {**spec, "type": "ClusterIP", "ports": ports}})
             return
         service: Object = {
             "apiVersion": "v1",
@@ -77,13 +84,20 @@ class KubernetesService:
             "spec": {
                 "type": "ClusterIP",
                 "clusterIP": str(self._server.options.ranges.kubernetes_ip),
-                "ports": [{"name": "https", "protocol": "TCP", "port": PORT, "targetPort": self._port}],
+                "ports": ports,
             },
         }
         try:
             await self._server.loopback.create(SERVICES, service)
         except AlreadyExists:
             return
+
+    async def _correct(self, service: Object) -> None:
+        """Somebody edited it: pods find us by it."""
+        try:
+            await self._server.loopback.update(SERVICES, service)
+        except Conflict:
+            return  # the next round looks again
 
     async def _reconcile(self) -> None:
         await self._renew()
