@@ -3,7 +3,7 @@
 An address is taken by creating an object of its own (networking.k8s.io IPAddress, as upstream since v1.33; for ports a record of
 ours) in the transaction that writes the Service, on the condition that it is not there yet.  So two apiservers cannot give out
 the same one, nothing is to be repaired after a crash, and the cache that proposes addresses may be behind: the transaction
-fails, and the next try proposes another.
+fails, and the next try proposes another.  What people break by hand is repaired by `allocation_loop`.
 
 What a Service needs, and what it keeps when it changes, is `service_needs`' matter.
 """
@@ -19,6 +19,7 @@ from k8sfromscratch.api import errors
 from k8sfromscratch.api.registry import IP_ADDRESSES, SERVICES
 from k8sfromscratch.api.resource import Resource
 from k8sfromscratch.components.apiserver import field_labels, keys, service_needs
+from k8sfromscratch.components.apiserver.allocation_repair import address_labels
 from k8sfromscratch.components.apiserver.cache import ResourceCache
 from k8sfromscratch.components.apiserver.catalog import Catalog
 from k8sfromscratch.components.apiserver.entries import Object, encode
@@ -59,7 +60,7 @@ class Allocations:
     def __init__(self, catalog: Catalog, ranges: Ranges, env: Env) -> None:
         self.ranges = ranges
         self._addresses = catalog.of(IP_ADDRESSES)
-        self._ports = catalog.caches.setdefault(PORTS_DIRECTORY, ResourceCache(field_labels.fields_of("")))
+        self.ports = catalog.caches.setdefault(PORTS_DIRECTORY, ResourceCache(field_labels.fields_of("")))
         self._env = env
 
     def for_create(self, resource: Resource, obj: Object) -> Write:
@@ -92,10 +93,10 @@ class Allocations:
             setter(port)
         now = service_needs.held(service)
         for address in sorted(now.addresses - held.addresses):
-            self._take(along, self._addresses.storage_key(address), self._address_object(service, address))
+            self._take(along, self._addresses.storage_key(address), self.address_object(service, address))
         for port in sorted(now.ports - held.ports):
             self._check_port(service, port)
-            self._take(along, _port_key(port), _port_object(service, port))
+            self._take(along, port_storage_key(str(port)), port_object(service, str(port)))
         self._release(along, Needs(held.addresses - now.addresses, held.ports - now.ports))
         return Write(service, along)
 
@@ -130,14 +131,13 @@ class Allocations:
                 return str(address)
         raise errors.InternalError(f"failed to allocate a serviceIP: range {network} is full")
 
-    def _address_object(self, service: Object, address: str) -> bytes:
-        version = "IPv6" if ":" in address else "IPv4"
+    def address_object(self, service: Object, address: str) -> bytes:
         parent = {"group": "", "resource": "services", "namespace": service["metadata"]["namespace"], "name": service["metadata"]["name"]}
         metadata = {
             "name": address,
             "uid": self._env.uid(),
             "creationTimestamp": rfc3339(self._env.clock.now()),
-            "labels": {"ipaddress.kubernetes.io/ip-family": version, "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io"},
+            "labels": address_labels(address),
         }
         return encode({"apiVersion": IP_ADDRESSES.api_version, "kind": IP_ADDRESSES.kind, "metadata": metadata, "spec": {"parentRef": parent}})
 
@@ -147,7 +147,7 @@ class Allocations:
         first, last = self.ranges.ports
         proposals = (self._env.rng.randint(first, last) for _ in range(_RANDOM_TRIES))
         for port in itertools.chain(proposals, range(first, last + 1)):
-            if port not in taken and self._ports.get(str(port)) is None:
+            if port not in taken and self.ports.get(str(port)) is None:
                 return port
         raise errors.InternalError(f"failed to allocate a nodePort: range {first}-{last} is full")
 
@@ -155,7 +155,7 @@ class Allocations:
         first, last = self.ranges.ports
         if not first <= port <= last:
             why = f"Invalid value: {port}: provided port is not in the valid range. The range of valid ports is {first}-{last}"
-        elif self._ports.get(str(port)) is not None:
+        elif self.ports.get(str(port)) is not None:
             why = f"Invalid value: {port}: provided port is already allocated"
         else:
             return
@@ -170,7 +170,7 @@ class Allocations:
 
     def _release(self, along: Along, needs: Needs) -> None:
         along.writes += [DeleteOp(self._addresses.storage_key(address)) for address in sorted(needs.addresses)]
-        along.writes += [DeleteOp(_port_key(port)) for port in sorted(needs.ports)]
+        along.writes += [DeleteOp(port_storage_key(str(port))) for port in sorted(needs.ports)]
 
 
 def family_of(network: Network) -> str:
@@ -187,14 +187,14 @@ def parse_networks(texts: Sequence[str]) -> tuple[Network, ...]:
     return networks
 
 
-def _port_key(port: int) -> bytes:
+def port_storage_key(port: str) -> bytes:
     return keys.ROOT + f"{PORTS_DIRECTORY}/{port}".encode()
 
 
-def _port_object(service: Object, port: int) -> bytes:
+def port_object(service: Object, port: str) -> bytes:
     """Seen by nobody outside; it has an object's shape so that the watch cache can keep it."""
     owner = f"{service['metadata']['namespace']}/{service['metadata']['name']}"
-    return orjson.dumps({"apiVersion": "v1", "kind": "NodePortAllocation", "metadata": {"name": str(port)}, "service": owner})
+    return orjson.dumps({"apiVersion": "v1", "kind": "NodePortAllocation", "metadata": {"name": port}, "service": owner})
 
 
 def _invalid(service: Object, path: str, reason: str, why: str) -> errors.Invalid:
