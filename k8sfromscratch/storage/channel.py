@@ -120,19 +120,29 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._heard = True
+        streamed: list[grpc.Message | grpc.Finished] = []
         for event in self.rpc.receive(data):
             if isinstance(event, grpc.Message):
                 if event.stream in self._unary:
                     self._answers[event.stream] = event.data
                 elif event.stream in self._streams:
-                    self._streams[event.stream].put(event.data)
+                    streamed.append(event)
             elif isinstance(event, grpc.Finished):
-                self._finished(event.stream, event.code, event.text)
+                if event.stream in self._unary:
+                    self._finished(event.stream, event.code, event.text)
+                else:
+                    streamed.append(event)
             else:
                 self._usable = False
                 if event.fatal:
                     self._fail_all(f"the store gave the connection up: {event.reason}")
                     self.close()
+        # A write's own event comes just before its answer: whoever waits for the answer goes first, the watch can wait a moment.
+        for event in streamed:
+            if isinstance(event, grpc.Finished):
+                self._finished(event.stream, event.code, event.text)
+            elif (incoming := self._streams.get(event.stream)) is not None:
+                incoming.put(event.data)
         if self.rpc.http.has_output:
             self._flush_soon()
 
