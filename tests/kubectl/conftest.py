@@ -34,6 +34,10 @@ from typing import IO, Any
 
 import pytest
 import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 
 from k8sfromscratch.api.registry import NAMESPACES, RESOURCES, SERVICE_ACCOUNTS
 from k8sfromscratch.process import pki
@@ -419,3 +423,11 @@ def as_ann(cluster: Cluster, kubectl: Kubectl) -> Kubectl:
     """A user with a client certificate, who has no rights yet; in the same namespace."""
     user = {"client-certificate": str(cluster.folder / "ann.crt"), "client-key": str(cluster.folder / "ann.key")}
     return kubectl.but(kubeconfig=write_kubeconfig(cluster.folder / "ann.kubeconfig", cluster, user))
+
+
+@pytest.fixture(scope="session")
+def signing_request() -> str:
+    """A certificate signing request of eve of the developers, as the API takes it."""
+    subject = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "developers"), x509.NameAttribute(NameOID.COMMON_NAME, "eve")])
+    request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(pki.make_key(), hashes.SHA256())
+    return base64.b64encode(request.public_bytes(Encoding.PEM)).decode()
