@@ -77,10 +77,10 @@ box: venv ## a box for Vagrant, built here, for where none can be downloaded
 	@tools/system-packages $(VM_PACKAGES)
 	@$(BIN)/python -m k8sfromscratch.lab.box
 
-nightly: venv ## real virtual machines
+nightly: venv ## real virtual machines, and all that takes long; a report in .nightly
 	@tools/system-packages $(VM_PACKAGES)
 	@$(MAKE) --no-print-directory libvirt-python
-	$(BIN)/python -m pytest tests/vm
+	@$(BIN)/python -m k8sfromscratch.testing.nightly
 
 bench: venv ## the benchmarks, each beside its peer where one is installed
 	@for each in benchmarks/bench_*.py; do echo "== $$each"; $(BIN)/python "$$each" || exit 1; done

@@ -10,8 +10,8 @@ import pytest
 
 from k8sfromscratch.lab.box import Box
 from k8sfromscratch.lab.spec import ROOT
-from tests.vm import libvirtd
-from tests.vm.libvirtd import virsh
+from k8sfromscratch.testing import libvirtd
+from k8sfromscratch.testing.libvirtd import virsh
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(1200)]
 

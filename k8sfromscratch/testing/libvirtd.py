@@ -1,12 +1,10 @@
-"""libvirt's daemon, started for the tests where none runs, and ended with them."""
+"""libvirt's daemon, started for tests where none runs, and ended with them."""
 
 import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-
-import pytest
 
 START_TIMEOUT_S = 60
 URI = "qemu:///system"
@@ -15,7 +13,7 @@ URI = "qemu:///system"
 def virsh(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(["virsh", "--connect", URI, *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
     if check and done.returncode != 0:
-        pytest.fail(f"virsh {' '.join(words)} ended with {done.returncode}: {done.stderr}", pytrace=False)
+        raise AssertionError(f"virsh {' '.join(words)} ended with {done.returncode}: {done.stderr}")
     return done
 
 
@@ -47,7 +45,7 @@ def running(directory: Path) -> Iterator[None]:
                 break
             answered.wait(0.5)
         else:
-            pytest.fail(f"libvirtd does not answer:\n{(directory / 'libvirtd.log').read_text()[-2000:]}", pytrace=False)
+            raise AssertionError(f"libvirtd does not answer:\n{(directory / 'libvirtd.log').read_text()[-2000:]}")
         yield
 
 

@@ -1,0 +1,84 @@
+"""The nightly run: a step that fails ends its group and not the night, what was made is taken down, and the page says all of it."""
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from k8sfromscratch.lab.errors import SpecError
+from k8sfromscratch.testing.nightly import Case, Group, Outcome, Step, exclusions, plan, read_junit, report, run
+
+
+def python(text: str) -> tuple[str, ...]:
+    return (sys.executable, "-c", text)
+
+
+def test_a_failure_ends_its_group_but_what_cleans_up_runs(tmp_path: Path) -> None:
+    groups = [
+        Group("one", (Step("up", python("raise SystemExit(3)"), 30), Step("tests", python(""), 30), Step("down", python(""), 30, cleans_up=True))),
+        Group("two", (Step("fine", python("import os; print(os.environ['KIND'])"), 30),), {"KIND": "of its own"}),
+        Group("three", (Step("hangs", python("import threading; threading.Event().wait(60)"), 0.2),)),
+    ]
+    outcomes = run(groups, tmp_path)
+    assert [(each.step, each.outcome) for each in outcomes] == [
+        ("up", "failed"),
+        ("tests", "not run"),
+        ("down", "passed"),
+        ("fine", "passed"),
+        ("hangs", "timed out"),
+    ]
+    assert (tmp_path / outcomes[3].log).read_text() == "of its own\n"
+
+
+def test_pytests_results_are_read(tmp_path: Path) -> None:
+    file = tmp_path / "test_it.py"
+    file.write_text("import pytest\ndef test_a(): pass\ndef test_b(): assert 1 == 2\n@pytest.mark.skip(reason='too slow')\ndef test_c(): pass\n")
+    step = Step("tests", (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(file)), 60, junit=True)
+    (outcome,) = run([Group("g", (step,))], tmp_path / "out")
+    assert outcome.outcome == "failed"
+    assert [(case.name.rpartition(".")[2], case.outcome) for case in outcome.cases] == [("test_a", "passed"), ("test_b", "failed"), ("test_c", "skipped")]
+    assert "assert 1 == 2" in outcome.cases[1].text and outcome.cases[2].text == "too slow"
+    assert read_junit(tmp_path / "absent.xml") == ()
+
+
+def test_the_page_tells_results_times_failures_and_what_was_left_out() -> None:
+    outcomes = [
+        Outcome("A lab", "make lab", "passed", 100.0, "logs/a.log"),
+        Outcome("A lab", "tests", "failed", 20.0, "logs/b.log", (Case("t.good", "passed", 1.0), Case("t.bad", "failed", 2.0, "assert <this>"))),
+    ]
+    page = report(outcomes, {"tests/lab/test_x.py::test_slow": 400.0}, datetime(2026, 1, 2, 3, 4, tzinfo=UTC), "abc123")
+    for said in (
+        "Nightly failed",
+        "abc123",
+        "2026-01-02 03:04 UTC",
+        "2 minutes",
+        "1 passed, 1 failed, 0 skipped",
+        "assert &lt;this&gt;",
+        "test_slow",
+        "400 s",
+        "logs/a.log",
+    ):
+        assert said in page, said
+
+
+def test_at_most_ten_tests_are_left_out_each_with_its_time(tmp_path: Path) -> None:
+    file = tmp_path / "exclusions.yaml"
+    file.write_text("- {test: a, measured_s: 300}\n")
+    assert exclusions(file) == {"a": 300.0}
+    file.write_text("".join(f"- {{test: t{n}, measured_s: 1}}\n" for n in range(11)))
+    with pytest.raises(SpecError, match="11 tests are excluded, at most 10 may be"):
+        exclusions(file)
+    file.write_text("- {test: a}\n")
+    with pytest.raises(SpecError, match="measured_s"):
+        exclusions(file)
+    excluded = exclusions()
+    assert not any(word in test for test in excluded for word in ("network", "dns", "node_port", "evict"))
+
+
+def test_every_group_that_makes_a_lab_takes_it_down() -> None:
+    for group in plan(["tests/lab/x.py::y"]):
+        ups = [step for step in group.steps if step.command[-1] == "up"]
+        downs = [step for step in group.steps if step.cleans_up]
+        assert len(ups) == len(downs)
+    assert any("--deselect=tests/lab/x.py::y" in step.command for group in plan(["tests/lab/x.py::y"]) for step in group.steps)
