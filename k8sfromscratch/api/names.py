@@ -17,6 +17,8 @@ PORT_NAME_LENGTH_MAX = 15
 
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
+_UNDERSCORED_LABEL = "[a-z0-9_]([-_a-z0-9]*[a-z0-9_])?"
+_UNDERSCORED_SUBDOMAIN = rf"{_UNDERSCORED_LABEL}(\.{_UNDERSCORED_LABEL})*"
 _DNS_1035_LABEL = "[a-z]([-a-z0-9]*[a-z0-9])?"
 _QUALIFIED = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
 _LABEL_VALUE = f"({_QUALIFIED})?"
@@ -46,6 +48,11 @@ _SUBDOMAIN_MESSAGE = _form_message(
     "and must start and end with an alphanumeric character",
     _SUBDOMAIN, "example.com",
 )  # fmt: skip
+_UNDERSCORED_SUBDOMAIN_MESSAGE = _form_message(
+    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-', '_' or '.', "
+    "and must start and end with an alphanumeric character",
+    _UNDERSCORED_SUBDOMAIN, "example.com",
+)  # fmt: skip
 _DNS_1035_MESSAGE = _form_message(
     "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character",
     _DNS_1035_LABEL, "my-name", "abc-123",
@@ -71,9 +78,13 @@ _C_IDENTIFIER_MESSAGE = _form_message(
 )  # fmt: skip
 
 
+_compiled = lru_cache(maxsize=None)(re.compile)  # re's own memory takes longer to ask than most names take to match
+
+
 def _checked(value: str, pattern: str, message: str, length_max: int) -> list[str]:
-    found = [max_length_message(length_max)] if len(value.encode(errors="surrogatepass")) > length_max else []
-    if re.fullmatch(pattern, value) is None:
+    size = len(value) if value.isascii() else len(value.encode(errors="surrogatepass"))
+    found = [max_length_message(length_max)] if size > length_max else []
+    if _compiled(pattern).fullmatch(value) is None:
         found.append(message)
     return found
 
@@ -86,6 +97,11 @@ def dns_label(value: str) -> list[str]:
 def dns_subdomain(value: str) -> list[str]:
     """RFC 1123 subdomain: the names of most objects."""
     return _checked(value, _SUBDOMAIN, _SUBDOMAIN_MESSAGE, DNS_SUBDOMAIN_LENGTH_MAX)
+
+
+def dns_subdomain_with_underscores(value: str) -> list[str]:
+    """Search domains of resolvers, where names of services (`_tcp`) may stand."""
+    return _checked(value, _UNDERSCORED_SUBDOMAIN, _UNDERSCORED_SUBDOMAIN_MESSAGE, DNS_SUBDOMAIN_LENGTH_MAX)
 
 
 def dns_1035_label(value: str) -> list[str]:
