@@ -165,7 +165,11 @@ def _both_divided(old: Any, new: Any, schema: SchemaNode | None) -> tuple[dict[s
 def _whole(value: Any, schema: SchemaNode | None) -> Tree:
     """Everything of a value that appears or goes, maps and lists included as themselves."""
     if isinstance(value, dict) and value and not _is_atomic(schema):
-        return {SELF: LEAF, **{field_element(key): _whole(child, _child(schema, key)) for key, child in value.items()}}
+        tree: Tree = {SELF: LEAF}
+        for key, child in value.items():
+            # Most members are plain values, for which the schema need not be asked.
+            tree["f:" + key] = _whole(child, _child(schema, key)) if isinstance(child, dict | list) else LEAF
+        return tree
     if isinstance(value, list) and value and schema is not None:
         kind = _list_type(schema, value)
         if kind == "map":
