@@ -66,8 +66,16 @@ async def cluster(settings: Settings, env: Env) -> AsyncIterator[Running]:
     keys = _Keys.ensure(settings.data_dir / "pki", settings.host, env)
     async with _storage(settings, env) as storage:
         door = _Door()
-        listener = await serve(door.handle, host=settings.host, port=settings.port, tls=keys.server)
-        apiserver = embedded(storage, env, signing_key=keys.service_accounts, tokens={settings.token: ADMIN}, address=settings.host, port=listener.port)
+        listener = await serve(door.handle, host=settings.host, port=settings.port, tls=keys.server, client_ca_file=keys.ca_files.cert_file)
+        apiserver = embedded(
+            storage,
+            env,
+            signing_key=keys.service_accounts,
+            tokens={settings.token: ADMIN},
+            address=settings.host,
+            port=listener.port,
+            client_cas=pki.read_certificates(Path(keys.ca_files.cert_file)),
+        )
         door.apiserver = apiserver
         try:
             address = f"https://{settings.host}:{listener.port}"

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+from cryptography import x509
+
 from k8sfromscratch.components.apiserver import bootstrap, security
 from k8sfromscratch.components.apiserver.admission import AsyncValidator
 from k8sfromscratch.components.apiserver.allocation import Ranges, parse_networks
@@ -124,10 +126,11 @@ def embedded(
     ranges: Ranges = Ranges(),
     modes: tuple[str, ...] = ("Node", "RBAC"),
     kubelets: Kubelets = NO_KUBELETS,
+    client_cas: Sequence[x509.Certificate] = (),
 ) -> ApiServer:
     """Not started yet.  `tokens` are static bearer tokens; `address` and `port` are where its clients reach it; the key signs service
-    account tokens."""
-    guard = security.embedded(env, signing_key, tokens=tokens or {}, address=f"{address}:{port}", modes=modes)
+    account tokens; certificates of `client_cas` say who their holders are."""
+    guard = security.embedded(env, signing_key, tokens=tokens or {}, address=f"{address}:{port}", modes=modes, client_cas=client_cas)
     options = ApiServerOptions(
         authenticator=guard.authenticator,
         authorizer=guard.authorizer,

@@ -7,7 +7,7 @@
 Parts: `authentication`, `core.authz`, `tokens` and `token_request`, `reviews`, `bootstrap_rbac`.  Impersonation is the server's own step.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -136,11 +136,19 @@ def from_flags(flags: ApiServerFlags, env: Env, *, address: str) -> Security:
     )
 
 
-def embedded(env: Env, signing_key: pki.PrivateKey, *, tokens: Mapping[str, UserInfo], address: str, modes: tuple[str, ...] = ("Node", "RBAC")) -> Security:
-    """For a cluster in one process: static tokens, and service account tokens signed with the given key."""
+def embedded(
+    env: Env,
+    signing_key: pki.PrivateKey,
+    *,
+    tokens: Mapping[str, UserInfo],
+    address: str,
+    modes: tuple[str, ...] = ("Node", "RBAC"),
+    client_cas: Sequence[x509.Certificate] = (),
+) -> Security:
+    """For a cluster in one process: static tokens, service account tokens signed with the given key, certificates of these authorities."""
     signing = SigningKey.of(signing_key)
     verifier = TokenVerifier([EMBEDDED_ISSUER], [signing.public], [EMBEDDED_ISSUER])
-    authenticator = Authenticator(env.clock, static_tokens=tokens, service_accounts=verifier)
+    authenticator = Authenticator(env.clock, ClientCertificates(client_cas), static_tokens=tokens, service_accounts=verifier)
     return Security(env, authenticator, AuthorizerChain(modes), TokenIssuer(EMBEDDED_ISSUER, signing), jwks_uri=f"https://{address}{JWKS_PATH}")
 
 

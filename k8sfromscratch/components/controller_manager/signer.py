@@ -28,6 +28,8 @@ _EXTENDED = {
     "any": ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,
 }
 
+_OF_KEY = frozenset({"digital signature", "signing", "content commitment", "key encipherment", "data encipherment", "key agreement"})
+
 
 @dataclass(frozen=True, slots=True)
 class Signer:
@@ -57,9 +59,11 @@ class Signer:
             .not_valid_before(now - BACKDATED)
             .not_valid_after(until)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_key_usage(usages), critical=True)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.key.public_key()), critical=False)
         )
+        if usages & _OF_KEY:
+            # One that allows nothing would forbid everything.
+            builder = builder.add_extension(_key_usage(usages), critical=True)
         extended = list(dict.fromkeys(_EXTENDED[usage] for usage in sorted(usages) if usage in _EXTENDED))
         if extended:
             builder = builder.add_extension(x509.ExtendedKeyUsage(extended), critical=False)
