@@ -19,14 +19,9 @@ from roles.runtime import runtime
 preflight()
 
 _made = artifacts.ensure()
-_wheel = f"{_made.wheels.dependencies_hash} {_made.wheels.project_hash}"
+_wheel = f"{_made.environment.dependencies_hash} {_made.environment.project_hash}"
 
-base(
-    dependencies=_made.wheels.dependencies,
-    dependencies_hash=_made.wheels.dependencies_hash,
-    project=_made.wheels.project,
-    project_hash=_made.wheels.project_hash,
-)
+base(_made.environment)
 pki()
 if "masters" in host.groups:
     etcd(wheel=_wheel)

@@ -1,4 +1,4 @@
-"""What a deploy takes from the control host: wheels and container images, made once a run, in parallel with nothing changed if they are there.
+"""What a deploy takes from the control host: Python environment and container images, made once a run, nothing changed if they are there.
 
 `deploy.py` runs once for every host, in greenlets of one process; the first one makes the artifacts, the others wait for it.
 """
@@ -7,7 +7,8 @@ import threading
 from dataclasses import dataclass
 from functools import cache
 
-from k8sfromscratch.lab import images, wheelhouse
+from k8sfromscratch.lab import environment, images, wheelhouse
+from k8sfromscratch.lab.environment import Environment
 from k8sfromscratch.lab.images import Image
 
 _LOCK = threading.Lock()
@@ -15,7 +16,7 @@ _LOCK = threading.Lock()
 
 @dataclass(frozen=True)
 class Artifacts:
-    wheels: wheelhouse.Wheelhouse
+    environment: Environment
     images: tuple[Image, ...]
 
     def image(self, name: str) -> Image:
@@ -30,4 +31,4 @@ def ensure() -> Artifacts:
 @cache
 def _ensure() -> Artifacts:
     wheels = wheelhouse.ensure()
-    return Artifacts(wheels, tuple(images.ensure(wheels)))
+    return Artifacts(environment.ensure(wheels), tuple(images.ensure(wheels)))

@@ -1,7 +1,7 @@
 """What every machine of the cluster has: kernel settings, users for the components, and our Python environment.
 
-The environment is /opt/k8sfromscratch, a venv filled offline from the control host's wheelhouse.  Two stamps in it say what is installed:
-the dependencies (uploaded when pyproject's lists change) and our own wheel (uploaded when the source does).
+The environment is /opt/k8sfromscratch, a venv filled offline with what the control host has installed for it (`lab.environment`).  Two stamps
+in it say what is there: the dependencies (uploaded when pyproject's lists change) and our own package (uploaded when the source does).
 """
 
 from collections.abc import Generator, Sequence
@@ -13,11 +13,14 @@ from pyinfra.api.deploy import deploy
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
+from k8sfromscratch.lab.environment import Environment
+from k8sfromscratch.lab.wheelhouse import NODE_PYTHON
 from roles.lib.facts import MissingModules, MissingPackages, MissingUsers, Texts
 from roles.lib.files import File, files
 
 VENV = "/opt/k8sfromscratch"
 PYTHON = f"{VENV}/bin/python"
+SITE = f"{VENV}/lib/python{NODE_PYTHON}/site-packages"
 
 PACKAGES = ("python3", "libstdc++6", "ca-certificates", "iproute2", "nftables", "iptables", "conntrack", "procps")
 USERS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
@@ -31,7 +34,7 @@ SYSCTLS = {
 
 
 @deploy("Base")
-def base(dependencies: Path, dependencies_hash: str, project: Path, project_hash: str) -> None:
+def base(wanted: Environment) -> None:
     packages(name="System packages", wanted=PACKAGES)
     files(
         name="Kernel settings and users",
@@ -43,7 +46,7 @@ def base(dependencies: Path, dependencies_hash: str, project: Path, project_hash
     )
     kernel(name="Load modules, apply settings")
     users(name="Users of the components", wanted=USERS)
-    environment(name="Python environment", dependencies=dependencies, dependencies_hash=dependencies_hash, project=project, project_hash=project_hash)
+    environment(name="Python environment", wanted=wanted)
 
 
 @operation()
@@ -73,25 +76,24 @@ def users(wanted: Sequence[str]) -> Generator[str, None, None]:
 
 
 @operation()
-def environment(dependencies: Path, dependencies_hash: str, project: Path, project_hash: str) -> Generator[Any, None, None]:
+def environment(wanted: Environment) -> Generator[Any, None, None]:
     """Stamps are written last, so an interrupted installation is done again."""
     stamps = {"dependencies": f"{VENV}/dependencies.stamp", "project": f"{VENV}/project.stamp"}
     present = host.get_fact(Texts, paths=list(stamps.values()))
-    new_dependencies = present.get(stamps["dependencies"]) != dependencies_hash
+    new_dependencies = present.get(stamps["dependencies"]) != wanted.dependencies_hash
     if new_dependencies:
-        wheels = "/var/tmp/k8sfromscratch-wheels"
-        yield f"rm -rf {VENV} {wheels} && mkdir -p {wheels} && python3 -m venv --without-pip {VENV}"
-        yield FileUploadCommand(str(dependencies), f"{wheels}.tar")
-        yield f"tar -xf {wheels}.tar -C {wheels}"
-        yield f"PYTHONPATH=$(echo {wheels}/pip-*.whl) {PYTHON} -m pip install {PIP_OPTIONS} {wheels}/*.whl"
-        yield f"{PYTHON} -m compileall -q -j 0 {VENV}/lib"
-        yield f"rm -rf {wheels} {wheels}.tar && echo {dependencies_hash} > {stamps['dependencies']}"
-    if new_dependencies or present.get(stamps["project"]) != project_hash:
-        wheel = f"/var/tmp/{project.name}"
-        yield FileUploadCommand(str(project), wheel)
-        yield f"{PYTHON} -m pip install {PIP_OPTIONS} --no-deps --force-reinstall {wheel}"
-        yield f"{PYTHON} -m compileall -q -j 0 {VENV}/lib/python3*/site-packages/k8sfromscratch"
-        yield f"rm {wheel} && echo {project_hash} > {stamps['project']}"
+        yield f"rm -rf {VENV} && python3 -m venv --without-pip {VENV}"
+        yield from _unpacked(wanted.dependencies, wanted.compiled, SITE)
+        yield f"echo {wanted.dependencies_hash} > {stamps['dependencies']}"
+    if new_dependencies or present.get(stamps["project"]) != wanted.project_hash:
+        yield f"rm -rf {SITE}/k8sfromscratch {SITE}/k8sfromscratch-*"
+        yield from _unpacked(wanted.project, wanted.compiled, f"{SITE}/k8sfromscratch")
+        yield f"echo {wanted.project_hash} > {stamps['project']}"
 
 
-PIP_OPTIONS = "--quiet --no-index --no-compile --root-user-action=ignore --disable-pip-version-check"
+def _unpacked(archive: Path, compiled: bool, what: str) -> Generator[Any, None, None]:
+    there = f"/var/tmp/{archive.name}"
+    yield FileUploadCommand(str(archive), there)
+    yield f"tar -xzf {there} -C {SITE} && rm {there}"
+    if not compiled:
+        yield f"{PYTHON} -m compileall -q -j 0 {what}"

@@ -129,6 +129,9 @@ class Machine:
     def _stamp(self, removed: str, value: str, path: str) -> None:
         self.contents[path] = f"{value}\n".encode()
 
+    def _write_stamp(self, value: str, path: str) -> None:
+        self.contents[path] = f"{value}\n".encode()
+
     def _apply(self, _manifest: str) -> None:
         self.applied = True
 
@@ -152,9 +155,11 @@ _COMMANDS: list[tuple[str, Callable[..., None]]] = [
     (r"DEBIAN_FRONTEND=noninteractive apt-get .* -y (.+)", lambda self, names: self.packages.update(names.split())),
     (r"ctr --namespace k8s.io images import (\S+) && rm \S+", Machine._import),
     (r"rm (?:-rf )?(.+) && echo (\S+) > (\S+)", Machine._stamp),
-    (r"rm -rf \S+ \S+ && mkdir -p .+ && python3 -m venv .+", _nothing),
-    (r"tar -xf .+", _nothing),
-    (r"(?:PYTHONPATH=.+ )?/opt/k8sfromscratch/bin/python -m (?:pip|compileall) .+", _nothing),
+    (r"rm -rf \S+ && python3 -m venv .+", _nothing),
+    (r"rm -rf \S+/k8sfromscratch \S+/k8sfromscratch-\*", _nothing),
+    (r"tar -xzf (\S+) -C \S+ && rm \S+", lambda self, archive: self.contents.pop(archive)),
+    (r"/opt/k8sfromscratch/bin/python -m compileall .+", _nothing),
+    (r"echo (\S+) > (\S+)", Machine._write_stamp),
     (r"/opt/k8sfromscratch/bin/python /usr/local/lib/k8sfromscratch/apply.py (\S+)", Machine._apply),
     (r"timeout \d+ sh -c .+", lambda self: setattr(self, "healthy", True)),
 ]

@@ -3,12 +3,14 @@
 Also: what changes restarts what it must and nothing else, and an interrupted run is finished by the next.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
+from k8sfromscratch.lab.environment import Environment
 from k8sfromscratch.lab.images import Image
 from roles import addons, base, checks, control_plane, etcd, node, pki, runtime
 from tests.roles.machine import Machine, run_role
@@ -51,10 +53,10 @@ def worker(data: dict[str, Any]) -> Machine:
 
 
 @pytest.fixture
-def wheels(tmp_path: Path) -> dict[str, Any]:
-    (tmp_path / "dependencies.tar").write_bytes(b"wheels")
-    (tmp_path / "ours.whl").write_bytes(b"wheel")
-    return {"dependencies": tmp_path / "dependencies.tar", "dependencies_hash": "d1", "project": tmp_path / "ours.whl", "project_hash": "p1"}
+def environment(tmp_path: Path) -> Environment:
+    (tmp_path / "dependencies-d1.tar.gz").write_bytes(b"all")
+    (tmp_path / "project-p1.tar.gz").write_bytes(b"ours")
+    return Environment(tmp_path / "dependencies-d1.tar.gz", "d1", tmp_path / "project-p1.tar.gz", "p1", True)
 
 
 def converges(module: ModuleType, role: Any, machine: Machine, *, others: list[Machine], **arguments: Any) -> list[str]:
@@ -64,17 +66,25 @@ def converges(module: ModuleType, role: Any, machine: Machine, *, others: list[M
     return first
 
 
-def test_base(worker: Machine, master: Machine, wheels: dict[str, Any]) -> None:
-    converges(base, base.base, worker, others=[master], **wheels)
+def test_base(worker: Machine, master: Machine, environment: Environment) -> None:
+    converges(base, base.base, worker, others=[master], wanted=environment)
     assert set(base.PACKAGES) <= worker.packages
     assert worker.sysctls == base.SYSCTLS
 
 
-def test_base_installs_only_what_changed(worker: Machine, master: Machine, wheels: dict[str, Any]) -> None:
-    run_role(base, base.base, worker, [master], **wheels)
-    ran = run_role(base, base.base, worker, [master], **{**wheels, "project_hash": "p2"})
-    assert f"upload /var/tmp/{wheels['project'].name}" in ran
+def test_base_installs_only_what_changed(worker: Machine, master: Machine, environment: Environment) -> None:
+    run_role(base, base.base, worker, [master], wanted=environment)
+    ran = run_role(base, base.base, worker, [master], wanted=replace(environment, project_hash="p2"))
+    assert "upload /var/tmp/project-p1.tar.gz" in ran
     assert not any("dependencies" in command or "-m venv" in command for command in ran)
+
+
+def test_base_compiles_where_the_control_host_could_not(worker: Machine, environment: Environment) -> None:
+    ran = run_role(base, base.base, worker, [], wanted=replace(environment, compiled=False))
+    assert [command for command in ran if "compileall" in command] == [
+        f"{base.PYTHON} -m compileall -q -j 0 {base.SITE}",
+        f"{base.PYTHON} -m compileall -q -j 0 {base.SITE}/k8sfromscratch",
+    ]
 
 
 def test_pki(worker: Machine, master: Machine, data: dict[str, Any]) -> None:

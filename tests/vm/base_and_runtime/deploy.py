@@ -6,10 +6,5 @@ from roles.runtime import runtime
 
 _made = artifacts.ensure()
 
-base(
-    dependencies=_made.wheels.dependencies,
-    dependencies_hash=_made.wheels.dependencies_hash,
-    project=_made.wheels.project,
-    project_hash=_made.wheels.project_hash,
-)
+base(_made.environment)
 runtime(images=_made.images)
