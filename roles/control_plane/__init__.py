@@ -10,7 +10,7 @@ from roles.lib.cluster import masters, node_of
 from roles.lib.component import component_unit
 from roles.lib.files import File, files
 from roles.lib.services import health_check, healthy, services
-from roles.pki import REMOTE, authority, certificate, kubeconfig, service_account_keys
+from roles.pki import REMOTE, authority, certificate, kubeconfig, service_account_keys, signing_authority, trusted_authorities
 
 
 @deploy("Control plane")
@@ -20,7 +20,8 @@ def control_plane(wheel: str) -> None:
         "controller-manager", user="system:kube-controller-manager", at="/etc/kubernetes/controller-manager.kubeconfig", owner="kube-controller-manager"
     )
     scheduler_config = kubeconfig("scheduler", user="system:kube-scheduler", at="/etc/kubernetes/scheduler.kubeconfig", owner="kube-scheduler")
-    files(name="Certificates and kubeconfigs", wanted=[*own, manager_config, scheduler_config])
+    signing = signing_authority("kube-controller-manager")
+    files(name="Certificates and kubeconfigs", wanted=[*own, *signing, manager_config, scheduler_config])
     apiserver = component_unit(
         "kube-apiserver", "apiserver", argv=_apiserver_argv(), reads=[authority(), *own], wheel=wheel, description="Kubernetes API server"
     )
@@ -33,7 +34,7 @@ def control_plane(wheel: str) -> None:
                 "kube-controller-manager",
                 "controller_manager",
                 argv=_controller_manager_argv(manager_config),
-                reads=[authority(), manager_config],
+                reads=[authority(), *signing, manager_config],
                 wheel=wheel,
                 description="Kubernetes controller manager",
             ),
@@ -57,6 +58,7 @@ def _apiserver_files() -> list[File]:
         *certificate("apiserver-kubelet-client", at="apiserver-kubelet-client", owner=owner),
         *certificate("front-proxy-client", at="front-proxy-client", owner=owner, authority="front-proxy-ca"),
         *service_account_keys(owner),
+        trusted_authorities(),
     ]
 
 
@@ -70,10 +72,10 @@ def _apiserver_argv() -> list[str]:
         etcd_keyfile=f"{REMOTE}/apiserver-etcd-client.key",
         tls_cert_file=f"{REMOTE}/apiserver.crt",
         tls_private_key_file=f"{REMOTE}/apiserver.key",
-        client_ca_file=f"{REMOTE}/ca.crt",
+        client_ca_file=f"{REMOTE}/trusted-ca.crt",
         authorization_mode=["Node", "RBAC"],
         enable_admission_plugins=["NodeRestriction"],
-        kubelet_certificate_authority=f"{REMOTE}/ca.crt",
+        kubelet_certificate_authority=f"{REMOTE}/trusted-ca.crt",
         kubelet_client_certificate=f"{REMOTE}/apiserver-kubelet-client.crt",
         kubelet_client_key=f"{REMOTE}/apiserver-kubelet-client.key",
         kubelet_preferred_address_types=["InternalIP", "Hostname"],
@@ -98,5 +100,7 @@ def _controller_manager_argv(config: File) -> list[str]:
         cluster_cidr=[host.data.pod_cidr],
         service_cluster_ip_range=[host.data.service_cidr],
         root_ca_file=f"{REMOTE}/ca.crt",
+        cluster_signing_cert_file=f"{REMOTE}/signer-ca.crt",
+        cluster_signing_key_file=f"{REMOTE}/signer-ca.key",
         node_monitor_grace_period=host.data.node_monitor_grace_period_s,
     ).argv()

@@ -2,7 +2,8 @@
 
 `wanted` lists them; `python -m k8sfromscratch.components.pki` makes what is missing or about to expire in the directory `pki_directory`
 of the inventory's data, and leaves the rest byte for byte, so that machines see a change only when there is one.  The authorities'
-keys never leave the control host.  Other roles take their certificates from `certificate` and `kubeconfig`.
+keys never leave the control host, but for one: `signer-ca`, with which the controller manager signs approved signing requests, and whose
+certificates the apiserver takes from clients and kubelets.  Other roles take their certificates from `certificate` and `kubeconfig`.
 """
 
 import base64
@@ -38,6 +39,18 @@ def pki() -> None:
 def authority() -> File:
     """What every client checks the apiserver's certificate with."""
     return File(f"{REMOTE}/ca.crt", _text("ca.crt"))
+
+
+def trusted_authorities() -> File:
+    """Whose certificates name users, and kubelets: the cluster's authority, and the one that signs requests."""
+    return File(f"{REMOTE}/trusted-ca.crt", _text("ca.crt") + _text("signer-ca.crt"))
+
+
+def signing_authority(owner: str) -> list[File]:
+    return [
+        File(f"{REMOTE}/signer-ca.crt", _text("signer-ca.crt")),
+        File(f"{REMOTE}/signer-ca.key", _text("signer-ca.key"), mode="600", owner=owner, group=owner),
+    ]
 
 
 def certificate(name: str, at: str, owner: str, *, authority: str | None = None) -> list[File]:
@@ -106,6 +119,7 @@ def wanted() -> dict[str, Any]:
             {"name": "ca", "common_name": "kubernetes-ca"},
             {"name": "etcd/ca", "common_name": "etcd-ca"},
             {"name": "front-proxy-ca", "common_name": "front-proxy-ca"},
+            {"name": "signer-ca", "common_name": "kubernetes-signer-ca"},
         ],
         "certificates": certificates,
         "key_pairs": [{"name": "sa", "algorithm": "rsa"}],
@@ -141,4 +155,4 @@ def _ensured(directory: str, spec: str) -> Path:
     return place
 
 
-__all__ = ["authority", "certificate", "kubeconfig", "pki", "service_account_keys", "wanted"]
+__all__ = ["authority", "certificate", "kubeconfig", "pki", "service_account_keys", "signing_authority", "trusted_authorities", "wanted"]
