@@ -11,7 +11,8 @@ class Resource:
     """One served group/version/plural.
 
     `verbs` are discovery's (`create delete deletecollection get list patch update watch`).
-    `subresources` are their path segments (`status`, `scale`, `log`, …).
+    `subresources` are their path segments (`status`, `scale`, `log`, …).  `listed_as` is the list's kind where that is not the usual one.
+    `custom` marks what a CustomResourceDefinition has made.
     """
 
     group: str
@@ -24,6 +25,8 @@ class Resource:
     categories: tuple[str, ...] = ()
     subresources: tuple[str, ...] = ()
     verbs: tuple[str, ...] = field(default=("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"))
+    listed_as: str = ""
+    custom: bool = False
 
     def __eq__(self, other: object) -> bool:
         # Asked several times a request, nearly always of the same object or of another plural: the generated comparison makes two tuples first.
@@ -46,7 +49,7 @@ class Resource:
 
     @property
     def list_kind(self) -> str:
-        return f"{self.kind}List"
+        return self.listed_as or f"{self.kind}List"
 
     def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
         """The REST path: `/api/v1/namespaces/default/pods/x/log`.  `namespace=None` on a namespaced resource means all of them."""

@@ -11,7 +11,7 @@ The feed, and the guarantee that a cache has reached some revision, are in `feed
 
 import asyncio
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -59,8 +59,12 @@ class WindowPassed(Exception):
 
 
 class ResourceCache:
-    def __init__(self, fields_of: FieldsOf, window: int = WINDOW_EVENTS) -> None:
+    def __init__(self, fields_of: FieldsOf, window: int = WINDOW_EVENTS, read_stored: Callable[[bytes], bytes] | None = None) -> None:
+        """`read_stored` turns what the store has into what is served of it: custom resources are pruned and defaulted by today's schema."""
         self.fields_of = fields_of
+        self._read_stored = read_stored
+        self.ended = False
+        """Its resource is served no more, or by another cache: watchers end when they have been told the last."""
         self.changes = 0
         """Counts applied events: equal counts mean equal contents, so that derived data can be kept as long as it stays."""
         self._entries: dict[str, Entry] = {}
@@ -77,6 +81,10 @@ class ResourceCache:
         self._told: dict[tuple[int, int, str | None], bytes] = {}
 
     # -- what is there now
+
+    @property
+    def custom(self) -> bool:
+        return self._read_stored is not None
 
     def get(self, key: str) -> Entry | None:
         return self._entries.get(key)
@@ -109,8 +117,16 @@ class ResourceCache:
         self.changes += 1
         self.wake()
 
+    def entry(self, key: str, stored: bytes, revision: int) -> Entry:
+        """What the store has, as this cache holds it."""
+        return Entry.from_stored(key, stored if self._read_stored is None else self._read_stored(stored), revision)
+
+    def end(self) -> None:
+        self.ended = True
+        self.wake()
+
     def put(self, key: str, stored: bytes, revision: int) -> None:
-        entry = Entry.from_stored(key, stored, revision)
+        entry = self.entry(key, stored, revision)
         previous = self._entries.get(key)
         if previous is None:
             insort(self._keys, key)

@@ -12,18 +12,20 @@ from k8sfromscratch.api.errors import NotFound
 from k8sfromscratch.api.resource import Resource
 from k8sfromscratch.components.apiserver import field_labels, keys
 from k8sfromscratch.components.apiserver.cache import Cursor, ResourceCache, WindowPassed
+from k8sfromscratch.components.apiserver.custom_version import CustomVersion
 from k8sfromscratch.components.apiserver.entries import Object
 from k8sfromscratch.core.authz.view import Delta
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """`stored` is the version objects are stored in, `resource` the one this path speaks."""
+    """`stored` is the version objects are stored in, `resource` the one this path speaks.  `custom` is what a CustomResourceDefinition says of it."""
 
     resource: Resource
     stored: Resource
     directory: str
     cache: ResourceCache
+    custom: CustomVersion | None = None
 
     def key(self, name: str, namespace: str) -> str:
         return keys.object_key(name, namespace if self.resource.namespaced else None)
@@ -43,7 +45,7 @@ class Catalog:
     def __init__(self, resources: Iterable[Resource]) -> None:
         self.caches: dict[str, ResourceCache] = {}
         self.changes = 0
-        """Counts added resources, so that documents made from them can be kept as long as it stays."""
+        """Counts resources that came or went, so that documents made from them can be kept as long as it stays."""
         self._served: dict[tuple[str, str, str], Served] = {}
         by_gvr = {(r.group, r.version, r.plural): r for r in resources}
         for resource in by_gvr.values():
@@ -55,6 +57,20 @@ class Catalog:
         directory = keys.directory(stored, built_in=built_in)
         cache = self.caches.setdefault(directory, ResourceCache(field_labels.fields_of(stored.group_resource)))
         self._served[(resource.group, resource.version, resource.plural)] = Served(resource, stored, directory, cache)
+        self.changes += 1
+
+    def put_custom(self, directory: str, cache: ResourceCache, versions: Iterable[CustomVersion]) -> None:
+        """All served versions of one CustomResourceDefinition, in place of those it had."""
+        self.drop_custom(directory)
+        self.caches[directory] = cache
+        for version in versions:
+            resource = version.resource
+            self._served.setdefault((resource.group, resource.version, resource.plural), Served(resource, version.stored, directory, cache, version))
+        self.changes += 1
+
+    def drop_custom(self, directory: str) -> None:
+        self.caches.pop(directory, None)
+        self._served = {key: served for key, served in self._served.items() if served.custom is None or served.directory != directory}
         self.changes += 1
 
     def find(self, group: str, version: str, plural: str) -> Served:

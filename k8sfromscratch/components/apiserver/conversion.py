@@ -1,7 +1,8 @@
 """Between the served versions of a resource that share one store (see `catalog.STORED_AS`).
 
-Two kinds have more than one: Event (v1 and events.k8s.io/v1) and HorizontalPodAutoscaler (autoscaling/v1 and v2).  Each is a pair of
-pure functions on dicts; what one version cannot say is carried the way upstream carries it.
+Two built-in kinds have more than one: Event (v1 and events.k8s.io/v1) and HorizontalPodAutoscaler (autoscaling/v1 and v2).  Each is a pair of
+pure functions on dicts; what one version cannot say is carried the way upstream carries it.  Versions of a custom resource differ in their
+apiVersion and in what their schemas prune and default; the store may still have them in a version that was stored before.
 """
 
 from collections.abc import Callable
@@ -22,8 +23,10 @@ def as_served(served: Served, raw: bytes) -> bytes:
 
 
 def to_served(served: Served, obj: Object) -> Object:
-    if served.resource is served.stored:
+    if served.resource is served.stored and (served.custom is None or obj["apiVersion"] == served.resource.api_version):
         return obj
+    if served.custom is not None:
+        return served.custom.from_stored(obj)
     converted = _TO_SERVED[served.resource.group_resource](obj)
     return {**converted, "apiVersion": served.resource.api_version, "kind": served.resource.kind}
 
@@ -31,6 +34,8 @@ def to_served(served: Served, obj: Object) -> Object:
 def to_stored(served: Served, obj: Object) -> Object:
     if served.resource is served.stored:
         return obj
+    if served.custom is not None:
+        return {**obj, "apiVersion": served.stored.api_version}
     converted = _TO_STORED[served.resource.group_resource](obj)
     return {**converted, "apiVersion": served.stored.api_version, "kind": served.stored.kind}
 

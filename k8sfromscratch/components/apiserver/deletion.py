@@ -3,6 +3,7 @@
     pods                    a grace period: the mark now, the removal by the kubelet (DELETE with grace 0) when all is stopped
     metadata.finalizers     the mark now, the removal with the update that takes away the last of them
     namespaces              spec.finalizers count too
+    definitions             of custom resources get a finalizer, which goes with the last of those
     propagationPolicy       Foreground and Orphan add a finalizer, which the garbage collector takes away
 
 Source: registry/rest/delete.go, registry/generic/registry/store.go.
@@ -14,11 +15,14 @@ from typing import Any
 
 from k8sfromscratch.api.errors import BadRequest
 from k8sfromscratch.api.resource import Resource
+from k8sfromscratch.components.apiserver import custom_names
+from k8sfromscratch.components.apiserver.custom_version import TERMINATING
 from k8sfromscratch.process.clock import rfc3339
 
 Object = dict[str, Any]
 
 ORPHAN, FOREGROUND = "orphan", "foregroundDeletion"
+CUSTOM_CLEANUP = "customresourcecleanup.apiextensions.k8s.io"
 _POLICIES = {"": None, "Background": None, "Orphan": ORPHAN, "Foreground": FOREGROUND}
 
 
@@ -40,6 +44,8 @@ def plan(resource: Resource, obj: Object, options: DeleteOptions, now: datetime)
     _set_finalizers(metadata, options)
     grace_s = _grace_s(resource, obj, options)
     marked = "deletionTimestamp" in metadata
+    if resource.group_resource == "customresourcedefinitions.apiextensions.k8s.io" and not marked:
+        _begin_cleanup(obj, now)
     if grace_s is not None and grace_s > 0:
         if not marked:
             _mark(metadata, now, grace_s)
@@ -66,6 +72,17 @@ def finished(resource: Resource, obj: Object) -> bool:
     if "deletionTimestamp" not in metadata or metadata.get("finalizers") or _spec_finalizers(resource, obj):
         return False
     return not metadata.get("deletionGracePeriodSeconds")
+
+
+def _begin_cleanup(definition: Object, now: datetime) -> None:
+    """From here on no object of it is created; `custom_controller` deletes those that are there."""
+    finalizers = definition["metadata"].setdefault("finalizers", [])
+    if CUSTOM_CLEANUP not in finalizers:
+        finalizers.append(CUSTOM_CLEANUP)
+    message = "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon"
+    terminating = custom_names.of(TERMINATING, True, "InstanceDeletionPending", message)
+    status = definition.setdefault("status", {})
+    status["conditions"] = custom_names.merged(status.get("conditions") or [], [terminating], rfc3339(now))
 
 
 def _grace_s(resource: Resource, obj: Object, options: DeleteOptions) -> int | None:

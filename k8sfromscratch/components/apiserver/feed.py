@@ -9,19 +9,23 @@ answer from the cache.
 
 A lost connection is taken up again where it broke.  Where the store has compacted that away, everything is read anew and the
 watchers are ended.
+
+Resources come and go while it runs (CustomResourceDefinitions).  `on_definitions` is told when their definitions may have changed; it puts caches
+into `caches` or takes them out, and has a new one filled by `adopt`: what happens there meanwhile is kept until its snapshot is read.
 """
 
 import asyncio
 import heapq
 import itertools
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from k8sfromscratch.api.errors import ServiceUnavailable, Timeout
 from k8sfromscratch.components.apiserver import keys
 from k8sfromscratch.components.apiserver.cache import ResourceCache
 from k8sfromscratch.components.apiserver.entries import Entry
-from k8sfromscratch.core.mvcc.types import RangeOp, WatchBatch, prefix_end
+from k8sfromscratch.core.mvcc.types import Event, RangeOp, WatchBatch, prefix_end
 from k8sfromscratch.storage.interface import Compacted, Storage, StorageError
 
 log = logging.getLogger(__name__)
@@ -37,14 +41,31 @@ _PROGRESS_AFTER_S = 0.02
 _YOUR_TURN = -1
 
 
+DEFINITIONS = "apiextensions.k8s.io/customresourcedefinitions"
+"""The directory whose changes make directories."""
+
+
+@dataclass(slots=True)
+class _Adoption:
+    """A cache that is being filled, and the events that it will have missed."""
+
+    cache: ResourceCache
+    events: list[tuple[str, Event]] = field(default_factory=list)
+    filled: asyncio.Event = field(default_factory=asyncio.Event)
+
+
 class Feed:
     def __init__(self, storage: Storage, caches: Mapping[str, ResourceCache]) -> None:
         """`caches` by directory."""
         self.revision = 0
         self.connected = False
         """Whether the store's watch is open: what /readyz reports."""
+        self.on_definitions: Callable[[], None] = lambda: None
+        """Called in the turn in which definitions have changed, before anybody sees that."""
         self._storage = storage
         self._caches = caches
+        self._adoptions: dict[str, _Adoption] = {}
+        self._loading = False
         self._synced = asyncio.Event()
         self._waiting: list[tuple[int, int, asyncio.Future[bool]]] = []
         self._urging = False
@@ -174,6 +195,58 @@ class Feed:
             await self.reach(revision)
         return max(revision, self.revision)
 
+    # -- resources that come and go
+
+    def adopt(self, directory: str) -> None:
+        """Fills the new cache of a directory, which is in `caches` already."""
+        if self._loading:
+            return  # the load that is under way fills it as well
+        self.abandon(directory)
+        adoption = self._adoptions[directory] = _Adoption(self._caches[directory])
+        task = asyncio.create_task(self._fill(directory, adoption), name=f"apiserver-feed-{directory}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def abandon(self, directory: str) -> None:
+        """The directory's cache is no longer wanted."""
+        adoption = self._adoptions.pop(directory, None)
+        if adoption is not None:
+            adoption.filled.set()
+
+    async def filled(self, directory: str) -> None:
+        """Returns when the directory's cache is as complete as all others."""
+        adoption = self._adoptions.get(directory)
+        if adoption is not None:
+            await adoption.filled.wait()
+
+    async def _fill(self, directory: str, adoption: _Adoption) -> None:
+        prefix = keys.ROOT + directory.encode() + b"/"
+        while self._adoptions.get(directory) is adoption:
+            try:
+                entries, revision = await self._snapshot(prefix, adoption.cache)
+            except StorageError as error:
+                log.warning("%s cannot be read, trying again: %s", directory, error)
+                await asyncio.sleep(_RETRY_S)
+                continue
+            if self._adoptions.get(directory) is adoption:
+                del self._adoptions[directory]
+                adoption.cache.replace(entries, revision)
+                for key, event in adoption.events:
+                    _put(adoption.cache, key, event)
+                adoption.filled.set()
+
+    async def _snapshot(self, prefix: bytes, cache: ResourceCache) -> tuple[list[Entry], int]:
+        """All objects under a prefix at one revision, and that."""
+        found: list[Entry] = []
+        key, revision = prefix, 0
+        while True:
+            page = await self._storage.range(RangeOp(key=key, range_end=prefix_end(prefix), limit=_PAGE, revision=revision))
+            revision = revision or page.revision
+            found += [cache.entry(kv.key[len(prefix) :].decode(), kv.value, kv.mod_revision) for kv in page.kvs]
+            if not page.more:
+                return found, revision
+            key = page.kvs[-1].key + b"\0"
+
     # -- the feed itself
 
     async def _run(self) -> None:
@@ -195,23 +268,46 @@ class Feed:
             await self._ask_progress()
 
     async def _load(self) -> None:
+        """What belongs to custom resources is kept aside until their definitions have been read."""
         found: dict[str, list[Entry]] = {}
+        aside: list[tuple[bytes, bytes, int]] = []
         key, end, revision = keys.ROOT, prefix_end(keys.ROOT), 0
         while True:
             page = await self._storage.range(RangeOp(key=key, range_end=end, limit=_PAGE, revision=revision))
             revision = revision or page.revision
             for kv in page.kvs:
                 place = self._place(kv.key)
-                if place is not None:
+                if place is not None and not self._caches[place[0]].custom:
                     found.setdefault(place[0], []).append(Entry.from_stored(place[1], kv.value, kv.mod_revision))
+                else:
+                    aside.append((kv.key, kv.value, kv.mod_revision))
             if not page.more:
                 break
             key = page.kvs[-1].key + b"\0"
         for directory, cache in self._caches.items():
-            cache.replace(found.get(directory, ()), revision)
+            if not cache.custom:
+                cache.replace(found.get(directory, ()), revision)
+        self._load_custom(aside, revision)
         self._advance(revision)
         self.connected = True
         self._synced.set()
+
+    def _load_custom(self, stored: list[tuple[bytes, bytes, int]], revision: int) -> None:
+        for directory in list(self._adoptions):
+            self.abandon(directory)
+        self._loading = True
+        try:
+            self.on_definitions()
+        finally:
+            self._loading = False
+        found: dict[str, list[Entry]] = {}
+        for key, value, modified in stored:
+            place = self._place(key)
+            if place is not None:
+                found.setdefault(place[0], []).append(self._caches[place[0]].entry(place[1], value, modified))
+        for directory, cache in self._caches.items():
+            if cache.custom:
+                cache.replace(found.get(directory, ()), revision)
 
     async def _follow(self) -> None:
         """Applies batches until the history is lost; takes a broken connection up again at the next revision."""
@@ -235,15 +331,19 @@ class Feed:
             if place is None:
                 continue
             directory, key = place
-            cache = self._caches[directory]
-            if event.type == "PUT":
-                cache.put(key, event.kv.value, event.kv.mod_revision)
-            else:
-                cache.delete(key, event.kv.mod_revision)
+            adoption = self._adoptions.get(directory)
+            if adoption is not None:
+                adoption.events.append((key, event))
+                continue
+            _put(self._caches[directory], key, event)
             touched.add(directory)
+            if directory == DEFINITIONS:
+                # Here and now: the next event of the batch may be of a resource that this one defines.
+                self.on_definitions()
         self._advance(batch.revision)
         for directory in touched:
-            self._caches[directory].wake_soon()
+            if directory in self._caches:
+                self._caches[directory].wake_soon()
 
     def _advance(self, revision: int) -> None:
         self.revision = max(self.revision, revision)
@@ -253,6 +353,16 @@ class Feed:
     def _place(self, key: bytes) -> tuple[str, str] | None:
         """Directory and object key of a stored key; None where no served resource lives there."""
         return place_of(key, self._caches)
+
+
+def _put(cache: ResourceCache, key: str, event: Event) -> None:
+    """An event that the cache's own snapshot had already is passed over."""
+    if event.kv.mod_revision <= cache.oldest_revision:
+        return
+    if event.type == "PUT":
+        cache.put(key, event.kv.value, event.kv.mod_revision)
+    else:
+        cache.delete(key, event.kv.mod_revision)
 
 
 def place_of(key: bytes, directories: Mapping[str, object]) -> tuple[str, str] | None:
@@ -267,4 +377,3 @@ def place_of(key: bytes, directories: Mapping[str, object]) -> tuple[str, str] |
 def _resolve(reached: "asyncio.Future[bool]", value: bool) -> None:
     if not reached.done():
         reached.set_result(value)
-

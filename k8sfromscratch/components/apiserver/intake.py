@@ -1,16 +1,34 @@
 """From a client's bytes to a typed, defaulted object in the stored version, and the checks of its meaning."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from k8sfromscratch.api import errors, schema
+from k8sfromscratch.api import errors, json_body, schema, structural_decode
 from k8sfromscratch.api.defaults import set_defaults
+from k8sfromscratch.api.registry import CUSTOM_RESOURCE_DEFINITIONS
 from k8sfromscratch.api.validation import validate_create, validate_update
 from k8sfromscratch.components.apiserver import negotiation
 from k8sfromscratch.components.apiserver.call import Call
 from k8sfromscratch.components.apiserver.conversion import to_served, to_stored
 from k8sfromscratch.components.apiserver.entries import Object
+from k8sfromscratch.core.custom_rules import definition_faults
 
 _NOTHING_WHEN_EMPTY = ("annotations", "finalizers", "labels", "managedFields", "ownerReferences")
+
+
+def _checked(call: Call, value: Any, field_validation: schema.FieldValidation, doubled: Sequence[str] = ()) -> tuple[Object, list[str]]:
+    """Raises BadRequest."""
+    resource, custom = call.served.resource, call.served.custom
+    if custom is None:
+        return schema.check(resource, value, field_validation=field_validation)
+    return structural_decode.check(resource, value, custom.schema, doubled=doubled, field_validation=field_validation)
+
+
+def _rules_of(call: Call, obj: Object) -> list[errors.Cause]:
+    """What is wrong with the CEL rules of a CustomResourceDefinition, for which `api.validation` has no engine."""
+    if call.served.stored != CUSTOM_RESOURCE_DEFINITIONS:
+        return []
+    return definition_faults(obj)
 
 
 class Intake:
@@ -18,16 +36,20 @@ class Intake:
         """The request's body as an object of the path's kind.  Raises BadRequest, UnsupportedMediaType, RequestEntityTooLarge."""
         if negotiation.is_json(call.request):
             negotiation.check_size(call.request.body)
-            obj, warnings = schema.decode(call.served.resource, call.request.body, field_validation=call.field_validation)
+            if call.served.custom is None:
+                obj, warnings = schema.decode(call.served.resource, call.request.body, field_validation=call.field_validation)
+            else:
+                value, doubled = json_body.parse(call.request.body)
+                obj, warnings = _checked(call, value, call.field_validation, doubled)
             call.warnings += warnings
         else:
-            obj, warnings = schema.check(call.served.resource, negotiation.decode_body(call.request), field_validation=call.field_validation)
+            obj, warnings = _checked(call, negotiation.decode_body(call.request), call.field_validation)
             call.warnings += warnings
         return self._completed(call, obj)
 
     def typed(self, call: Call, value: Any) -> Object:
         """A patched object as one of the path's kind."""
-        obj, warnings = schema.check(call.served.resource, value, field_validation=call.field_validation)
+        obj, warnings = _checked(call, value, call.field_validation)
         call.warnings += [warning for warning in warnings if warning not in call.warnings]
         return self._completed(call, obj)
 
@@ -55,11 +77,24 @@ class Intake:
 
     def validate_new(self, call: Call, obj: Object) -> None:
         """Raises Invalid."""
-        self._refuse(call, obj, validate_create(call.served.stored, obj))
+        custom = call.served.custom
+        if custom is None:
+            return self._refuse(call, obj, validate_create(call.served.stored, obj) + _rules_of(call, obj))
+        if custom.terminating:
+            raise errors.MethodNotAllowed(
+                f'create is not supported on resources of kind "{custom.resource.group_resource}"',
+                details={"group": custom.resource.group, "kind": custom.resource.plural},
+            )
+        return self._refuse(call, obj, validate_create(call.served.stored, obj) + custom.faults(obj, None))
 
     def validate_changed(self, call: Call, obj: Object, old: Object) -> None:
         """Raises Invalid."""
-        self._refuse(call, obj, validate_update(call.served.stored, obj, old, call.info.subresource))
+        causes = validate_update(call.served.stored, obj, old, call.info.subresource)
+        if call.served.custom is not None:
+            causes += call.served.custom.faults(obj, old)
+        elif not call.info.subresource:
+            causes += _rules_of(call, obj)
+        self._refuse(call, obj, causes)
 
     @staticmethod
     def _refuse(call: Call, obj: Object, causes: list[errors.Cause]) -> None:
@@ -72,7 +107,10 @@ class Intake:
         for key in _NOTHING_WHEN_EMPTY:
             if key in metadata and not metadata[key]:
                 del metadata[key]
-        set_defaults(call.served.resource, obj)
+        if call.served.custom is None:
+            set_defaults(call.served.resource, obj)
+        else:
+            call.served.custom.schema.default(obj)
         return self._in_place(call, obj)
 
     @staticmethod

@@ -90,4 +90,4 @@ def check_applied(applied: Object) -> None:
 
 
 def _schema(call: Call) -> SchemaNode:
-    return schema.field_schema(call.served.stored)
+    return schema.field_schema(call.served.stored) if call.served.custom is None else call.served.custom.node

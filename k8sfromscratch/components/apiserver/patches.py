@@ -24,8 +24,10 @@ Patcher = Callable[[Object], Object]
 def patcher(call: Call) -> Patcher:
     """The request's patch as a function of the present object.  Raises UnsupportedMediaType, BadRequest."""
     kind = negotiation.media_type(call.request)
-    if kind not in (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH):
-        supported = ", ".join((JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH))
+    # A custom resource's schema does not say what a strategic patch would have to know.
+    known = (JSON_PATCH, MERGE_PATCH) if call.served.custom is not None else (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH)
+    if kind not in known:
+        supported = ", ".join((*known, APPLY_PATCH))
         raise errors.UnsupportedMediaType(f"the body of the request was in an unknown format - accepted media types include: {supported}")
     patch = negotiation.from_json(call.request.body)
     if kind == JSON_PATCH:

@@ -125,7 +125,7 @@ class Reads:
             except StorageError as error:
                 raise errors.ServiceUnavailable(f"the store cannot be read: {error}", retry_after_s=1) from error
             for index, kv in enumerate(page.kvs):
-                entry = Entry.from_stored(kv.key[cut:].decode(), kv.value, kv.mod_revision)
+                entry = served.cache.entry(kv.key[cut:].decode(), kv.value, kv.mod_revision)
                 if chosen.matches(entry):
                     if limit and len(found) == limit:
                         return found, True, page.count - index

@@ -22,6 +22,8 @@ from k8sfromscratch.components.apiserver.allocation_loop import AllocationLoop
 from k8sfromscratch.components.apiserver.authorization import attributes_of, denied
 from k8sfromscratch.components.apiserver.call import Call
 from k8sfromscratch.components.apiserver.catalog import CacheView, Catalog
+from k8sfromscratch.components.apiserver.custom_controller import CustomController
+from k8sfromscratch.components.apiserver.custom_definitions import CustomDefinitions
 from k8sfromscratch.components.apiserver.deadlines import Deadlines
 from k8sfromscratch.components.apiserver.deletes import Deletes
 from k8sfromscratch.components.apiserver.discovery import Discovery
@@ -125,6 +127,7 @@ class ApiServer:
         self.deletes = Deletes(self.store, self.feed, self.admission, self.allocations, self.reads, env)
         subresources = Subresources(self.catalog, self.store, self.feed, self.writes, self.deletes, self.admission, self.view, env)
         self._routes = Routes(self.reads, self.watches, self.writes, self.deletes, subresources, self.options.routes(self))
+        self._custom = CustomController(self.catalog, self.store, self.feed, self.deletes, CustomDefinitions(self.catalog, self.feed), env)
         self._deadlines = Deadlines(_REQUEST_TIMEOUT_S)
         self._paths = Paths(self, Discovery(self.catalog), OpenApiDocuments(self.catalog))
         self.loopback = Client(DirectTransport(self.handle, LOOPBACK), user_agent="kube-apiserver")
@@ -137,6 +140,7 @@ class ApiServer:
     async def start(self) -> None:
         """Returns when the caches hold what the store holds, every hook has run, and the `kubernetes` Service is there."""
         await self.feed.start()
+        self._loops.append(asyncio.create_task(self._custom.run(), name="apiserver-custom-resource-definitions"))
         for name, hook in self.options.hooks:
             await self._run_hook(name, hook)
             self.hooks_pending.remove(name)
@@ -221,9 +225,13 @@ class ApiServer:
         if not self.feed.synced:
             raise errors.ServiceUnavailable("the server is starting: its caches are not filled yet", retry_after_s=1)
         served = self.catalog.find(info.group, info.version, info.resource)
+        if served.custom is not None:
+            await self.feed.filled(served.directory)
         if info.namespace and not served.resource.namespaced and info.resource != "namespaces":
             raise errors.NotFound("the server could not find the requested resource")
         call = Call(request, info, user, served, negotiation.output(request))
+        if served.custom is not None and served.custom.deprecation:
+            call.warnings.append(served.custom.deprecation)
         response = await self._routes.find(call)(call)
         if isinstance(response, Upgrade):
             return response

@@ -76,7 +76,7 @@ def prepare_for_create(resource: Resource, obj: Object) -> None:
         first = _FIRST_STATUS.get(name)
         if first is not None:
             obj["status"] = {key: value for key, value in first.items() if value is not None}
-    if name in COUNTS_GENERATION:
+    if name in COUNTS_GENERATION or resource.custom:
         obj["metadata"]["generation"] = 1
     specific = _ON_CREATE.get(name)
     if specific is not None:
@@ -86,7 +86,9 @@ def prepare_for_create(resource: Resource, obj: Object) -> None:
 def prepare_for_update(resource: Resource, obj: Object, old: Object, subresource: str) -> None:
     """Puts back what this endpoint does not change: the status of the object itself, all else of its status subresource."""
     name = resource.group_resource
-    if subresource == "status":
+    if subresource == "status" and resource.custom:
+        _take_only_status(obj, old)
+    elif subresource == "status":
         _keep_all_but_status(obj, old)
     elif (name, subresource) in _CONFINED:
         confined = _CONFINED[(name, subresource)](obj, old)
@@ -98,9 +100,10 @@ def prepare_for_update(resource: Resource, obj: Object, old: Object, subresource
     specific = _ON_UPDATE.get(name)
     if specific is not None and not subresource:
         specific(obj, old)
-    if name in COUNTS_GENERATION:
+    if name in COUNTS_GENERATION or resource.custom:
         generation = old["metadata"].get("generation", 1)
-        obj["metadata"]["generation"] = generation + 1 if _desired(obj) != _desired(old) else generation
+        without = () if "status" in resource.subresources else ("status",)
+        obj["metadata"]["generation"] = generation + 1 if _desired(obj, *without) != _desired(old, *without) else generation
 
 
 def keep_system_metadata(obj: Object, old: Object) -> None:
@@ -117,8 +120,19 @@ def _keep_all_but_status(obj: Object, old: Object) -> None:
     _take(obj["metadata"], old["metadata"], "ownerReferences")
 
 
-def _desired(obj: Object) -> Object:
-    return {key: value for key, value in obj.items() if key not in ("metadata", "status", "apiVersion", "kind")}
+def _take_only_status(obj: Object, old: Object) -> None:
+    """Of a custom resource a status update changes nothing else, not even labels."""
+    metadata, status = _stated(old, obj), obj.get("status")
+    obj.clear()
+    obj.update({**old, "metadata": metadata})
+    obj.pop("status", None)
+    if status is not None:
+        obj["status"] = status
+
+
+def _desired(obj: Object, *also: str) -> Object:
+    """`also`: a status that is no subresource is a field like others."""
+    return {key: value for key, value in obj.items() if key not in ("metadata", "status", "apiVersion", "kind") or key in also}
 
 
 def _take(obj: Object, old: Object, key: str) -> None:
@@ -129,6 +143,21 @@ def _take(obj: Object, old: Object, key: str) -> None:
 
 
 # -- single kinds
+
+
+def _create_definition(definition: Object) -> None:
+    definition["status"]["storedVersions"] = _storage_versions(definition)
+
+
+def _update_definition(definition: Object, old: Object) -> None:
+    """Every version in which objects were ever stored is remembered, until somebody who has rewritten them all takes it out of the status."""
+    stored = list((old.get("status") or {}).get("storedVersions") or [])
+    stored += [name for name in _storage_versions(definition) if name not in stored]
+    definition["status"] = {**(definition.get("status") or {}), "storedVersions": stored}
+
+
+def _storage_versions(definition: Object) -> list[str]:
+    return [one.get("name", "") for one in definition["spec"].get("versions") or () if one.get("storage")]
 
 
 def _create_pod(pod: Object) -> None:
@@ -203,5 +232,14 @@ _CONFINED: dict[tuple[str, str], Callable[[Object, Object], Object]] = {
     ("pods", "resize"): _only_resources,
     ("certificatesigningrequests.certificates.k8s.io", "approval"): _only_conditions,
 }
-_ON_CREATE: dict[str, Callable[[Object], None]] = {"pods": _create_pod, "jobs.batch": _create_job, "namespaces": _create_namespace}
-_ON_UPDATE: dict[str, Callable[[Object, Object], None]] = {"namespaces": _update_namespace, "services": keep_allocated}
+_ON_CREATE: dict[str, Callable[[Object], None]] = {
+    "pods": _create_pod,
+    "jobs.batch": _create_job,
+    "namespaces": _create_namespace,
+    "customresourcedefinitions.apiextensions.k8s.io": _create_definition,
+}
+_ON_UPDATE: dict[str, Callable[[Object, Object], None]] = {
+    "namespaces": _update_namespace,
+    "services": keep_allocated,
+    "customresourcedefinitions.apiextensions.k8s.io": _update_definition,
+}

@@ -55,10 +55,10 @@ class Transformer:
         return {"kind": "PartialObjectMetadata", "apiVersion": _version(call), "metadata": obj["metadata"]}
 
     def _table(self, call: Call, objs: Sequence[Object], metadata: Mapping[str, Any], *, headed: bool = True) -> Object:
-        resource = call.served.resource
+        resource, custom = call.served.resource, call.served.custom
         headings = [
             {"name": column.name, "type": column.type, "format": column.format, "description": column.description, "priority": column.priority}
-            for column in columns.columns(resource)
+            for column in (columns.columns(resource) if custom is None else custom.columns.columns)
         ]
         now = self._clock.now()
         rows = [self._row(call, obj, now) for obj in objs]
@@ -66,7 +66,8 @@ class Transformer:
 
     def _row(self, call: Call, obj: Object, now: datetime) -> Object:
         resource = call.served.resource
-        row: Object = {"cells": columns.cells(resource, obj, now)}
+        custom = call.served.custom
+        row: Object = {"cells": columns.cells(resource, obj, now) if custom is None else custom.columns.cells(obj, now)}
         if resource == PODS and (obj.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
             phase = obj["status"]["phase"]
             message = "The pod has completed successfully." if phase == "Succeeded" else "The pod failed."

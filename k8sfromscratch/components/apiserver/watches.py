@@ -115,7 +115,7 @@ class Watches:
                         yield chunk
                     continue
                 now_s = clock.monotonic()
-                if self.stopping or now_s >= end_s:
+                if self.stopping or cache.ended or now_s >= end_s:
                     break
                 if stream.bookmarks and now_s >= bookmark_s:
                     bookmark_s = now_s + _BOOKMARK_S
