@@ -154,6 +154,11 @@ def invalid(kind: str, name: str, group: str, causes: Sequence[Cause]) -> Invali
     return Invalid(f'{qualified(kind, group)} "{name}" is invalid: {listed}', details=details)
 
 
+def invalid_options(kind: str, *causes: Cause) -> Invalid:
+    """What a request asks for besides its object: `ListOptions`, `CreateOptions`, … are told like invalid objects."""
+    return invalid(kind, "", "meta.k8s.io", causes)
+
+
 def from_status(status: Mapping[str, Any], code: int) -> ApiError:
     """The error a Status on the wire stands for.  `code` is the HTTP status, used where the body does not say."""
     reason = str(status.get("reason") or "")

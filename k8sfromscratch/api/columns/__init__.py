@@ -47,19 +47,19 @@ _DESCRIPTIONS = {
     "Status": "The state that tells most.",
     "Restarts": "How often containers were restarted, and when last.",
 }
-_INTEGERS = frozenset({"Up-to-date", "Available", "Desired", "Current", "Data", "Secrets", "Webhooks", "Active", "Value", "Revision", "Count", "MaxPods"})
+_INTEGERS = frozenset({"Desired", "Current", "Webhooks", "Active", "Value", "Revision"})
 
 
 def _table(names: str, wide: str, row: Cells) -> tuple[tuple[Column, ...], Cells]:
-    """`names` and `wide` are headings separated by commas."""
+    """`names` and `wide` are headings separated by commas, with their type behind a colon where it is no other kind's too."""
     shown = [(name.strip(), 0) for name in names.split(",")] + [(name.strip(), 1) for name in wide.split(",") if name]
     return tuple(_column(name, priority) for name, priority in shown), row
 
 
 def _column(name: str, priority: int) -> Column:
-    kind = "integer" if name in _INTEGERS else "string"
-    form = {"Name": "name", "Created At": "date-time"}.get(name, "")
-    return Column(name, kind, form, _DESCRIPTIONS.get(name, ""), priority)
+    name, _, stated = name.partition(":")
+    kind = stated or ("integer" if name in _INTEGERS else "date" if name == "Created At" else "string")
+    return Column(name, kind, "name" if name == "Name" else "", _DESCRIPTIONS.get(name, ""), priority)
 
 
 def _event_table(row: Cells) -> tuple[tuple[Column, ...], Cells]:
@@ -79,10 +79,10 @@ _TABLE: Mapping[tuple[str, str], tuple[tuple[Column, ...], Cells]] = {
     for resource, table in {
         r.PODS: _table("Name,Ready,Status,Restarts,Age", "IP,Node,Nominated Node,Readiness Gates", pods.cells),
         r.POD_TEMPLATES: _table("Name,Containers,Images,Pod Labels", "", workloads.pod_template),
-        r.REPLICATION_CONTROLLERS: _table("Name,Desired,Current,Ready,Age", _OF_PODS, workloads.replication_controller),
-        r.REPLICA_SETS: _table("Name,Desired,Current,Ready,Age", _OF_PODS, workloads.replica_set),
+        r.REPLICATION_CONTROLLERS: _table("Name,Desired,Current,Ready:integer,Age", _OF_PODS, workloads.replication_controller),
+        r.REPLICA_SETS: _table("Name,Desired,Current,Ready:integer,Age", _OF_PODS, workloads.replica_set),
         r.DEPLOYMENTS: _table("Name,Ready,Up-to-date,Available,Age", _OF_PODS, workloads.deployment),
-        r.DAEMON_SETS: _table("Name,Desired,Current,Ready,Up-to-date,Available,Node Selector,Age", _OF_PODS, workloads.daemon_set),
+        r.DAEMON_SETS: _table("Name,Desired,Current,Ready:integer,Up-to-date:integer,Available:integer,Node Selector,Age", _OF_PODS, workloads.daemon_set),
         r.STATEFUL_SETS: _table("Name,Ready,Age", "Containers,Images", workloads.stateful_set),
         r.JOBS: _table("Name,Status,Completions,Duration,Age", _OF_PODS, workloads.job),
         r.CRON_JOBS: _table("Name,Schedule,Timezone,Suspend,Active,Last Schedule,Age", _OF_PODS, workloads.cron_job),
@@ -97,7 +97,7 @@ _TABLE: Mapping[tuple[str, str], tuple[tuple[Column, ...], Cells]] = {
         r.INGRESS_CLASSES: _table("Name,Controller,Parameters,Age", "", network.ingress_class),
         r.NETWORK_POLICIES: _table("Name,Pod-Selector,Age", "", network.network_policy),
         r.SERVICE_CIDRS: _table("Name,CIDRs,Age", "", network.service_cidr),
-        r.IP_ADDRESSES: _table("Name,ParentRef,Age", "", network.ip_address),
+        r.IP_ADDRESSES: _table("Name,ParentRef", "", network.ip_address),
         r.PERSISTENT_VOLUMES: _table(
             "Name,Capacity,Access Modes,Reclaim Policy,Status,Claim,StorageClass,VolumeAttributesClass,Reason,Age", "VolumeMode", storage.persistent_volume
         ),
@@ -121,7 +121,7 @@ _TABLE: Mapping[tuple[str, str], tuple[tuple[Column, ...], Cells]] = {
         r.EVENTS: _event_table(cluster.event),
         r.EVENTS_V1: _event_table(cluster.event_v1),
         r.LEASES: _table("Name,Holder,Age", "", cluster.lease),
-        r.PRIORITY_CLASSES: _table("Name,Value,Global-Default,Age,PreemptionPolicy", "", cluster.priority_class),
+        r.PRIORITY_CLASSES: _table("Name,Value,Global-Default:boolean,Age,PreemptionPolicy", "", cluster.priority_class),
         r.RUNTIME_CLASSES: _table("Name,Handler,Age", "", cluster.runtime_class),
         r.ROLES: _table("Name,Created At", "", cluster.name_and_creation),
         r.CLUSTER_ROLES: _table("Name,Created At", "", cluster.name_and_creation),

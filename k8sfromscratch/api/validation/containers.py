@@ -3,7 +3,7 @@
 Source: validateContainerCommon and what it calls in pkg/apis/core/validation.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from k8sfromscratch.api import names
@@ -24,24 +24,51 @@ from k8sfromscratch.api.validation.field import (
     required,
     required_and_checked,
 )
+from k8sfromscratch.api.validation.security import container_security
 
 PROTOCOLS = ("SCTP", "TCP", "UDP")
-ID_MAX = 2**31 - 1
 
 _PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 _RESTART_POLICIES = ("Always", "Never", "OnFailure")
 _MESSAGE_POLICIES = ("File", "FallbackToLogsOnError")
 _HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc")
 _LIFECYCLE_HANDLERS = ("exec", "httpGet", "tcpSocket", "sleep")
+_FIELDS = frozenset(
+    {
+        "metadata.name", "metadata.namespace", "metadata.uid", "metadata.labels", "metadata.annotations", "spec.nodeName", "spec.restartPolicy",
+        "spec.serviceAccountName", "spec.schedulerName", "status.phase", "status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs",
+    }
+)  # fmt: skip
 _ENV_FIELDS = (
     "metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "spec.serviceAccountName",
     "status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs",
 )  # fmt: skip
+_RESOURCE_FIELDS = ("limits.cpu", "limits.ephemeral-storage", "limits.memory", "requests.cpu", "requests.ephemeral-storage", "requests.memory")
+# resource → the divisors it may be shown in
+_DIVISORS: Mapping[str, tuple[str, ...]] = {
+    "cpu": ("1m", "1"),
+    "memory": ("1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"),
+}
 _ENV_SOURCES = ("fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef")
 _STANDARD_RESOURCES = frozenset({"cpu", "memory", "ephemeral-storage"})
+COUNTED_RESOURCES = frozenset(
+    {
+        "pods", "services", "replicationcontrollers", "resourcequotas", "secrets", "configmaps", "persistentvolumeclaims", "services.nodeports",
+        "services.loadbalancers",
+    }
+)  # fmt: skip
+QUOTA_RESOURCES = (
+    frozenset({"storage", "requests.storage"})
+    | COUNTED_RESOURCES
+    | {name if not prefix else f"{prefix}.{name}" for prefix in ("", "requests", "limits") for name in _STANDARD_RESOURCES}
+)
+"""What a ResourceQuota may name without a domain."""
+
+Volumes = Mapping[str, Object]
+"""By name."""
 
 
-def containers(spec: Object, path: str, volumes: Collection[str]) -> list[Cause]:
+def containers(spec: Object, path: str, volumes: Volumes) -> list[Cause]:
     if not spec.get("containers"):
         return [required(f"{path}.containers")]
     causes: list[Cause] = []
@@ -51,7 +78,7 @@ def containers(spec: Object, path: str, volumes: Collection[str]) -> list[Cause]
     return causes
 
 
-def init_containers(spec: Object, path: str, volumes: Collection[str]) -> list[Cause]:
+def init_containers(spec: Object, path: str, volumes: Volumes) -> list[Cause]:
     causes: list[Cause] = []
     for at, one in indexed(spec, "initContainers", path):
         causes += _container(one, at, volumes)
@@ -64,7 +91,7 @@ def init_containers(spec: Object, path: str, volumes: Collection[str]) -> list[C
     return causes
 
 
-def ephemeral_containers(spec: Object, path: str, volumes: Collection[str]) -> list[Cause]:
+def ephemeral_containers(spec: Object, path: str, volumes: Volumes) -> list[Cause]:
     barred = ("ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle")
     causes: list[Cause] = []
     present = {one.get("name") for key in ("containers", "initContainers") for one in spec.get(key) or ()}
@@ -79,7 +106,7 @@ def ephemeral_containers(spec: Object, path: str, volumes: Collection[str]) -> l
 
 
 def names_are_unique(spec: Object, path: str) -> list[Cause]:
-    keys = ("initContainers", "containers", "ephemeralContainers")
+    keys = ("containers", "initContainers", "ephemeralContainers")
     return duplicates((f"{at}.name", one.get("name", "")) for key in keys for at, one in indexed(spec, key, path))
 
 
@@ -92,7 +119,7 @@ def host_ports_are_unique(spec: Object, path: str) -> list[Cause]:
     )
 
 
-def _container(one: Object, path: str, volumes: Collection[str]) -> list[Cause]:
+def _container(one: Object, path: str, volumes: Volumes) -> list[Cause]:
     causes = required_and_checked(f"{path}.name", one.get("name"), names.dns_label)
     image = one.get("image", "")
     if not image:
@@ -103,7 +130,7 @@ def _container(one: Object, path: str, volumes: Collection[str]) -> list[Cause]:
     causes += one_of(f"{path}.imagePullPolicy", one.get("imagePullPolicy"), _PULL_POLICIES)
     causes += _ports(one, path) + _env(one, path) + _mounts(one, path, volumes)
     causes += resources(one.get("resources") or {}, f"{path}.resources")
-    return causes + _security_context(one.get("securityContext") or {}, f"{path}.securityContext")
+    return causes + container_security(one.get("securityContext") or {}, f"{path}.securityContext")
 
 
 def _ports(one: Object, path: str) -> list[Cause]:
@@ -141,9 +168,9 @@ def _env(one: Object, path: str) -> list[Cause]:
             causes += checked(f"{at}.prefix", source["prefix"], names.environment_name)
         given = [key for key in ("configMapRef", "secretRef") if key in source]
         if not given:
-            causes.append(invalid(at, "", "must specify one of: `configMapRef` or `secretRef`"))
+            causes.append(invalid(f"{path}.envFrom", "", "must specify one of: `configMapRef` or `secretRef`"))
         elif len(given) > 1:
-            causes.append(invalid(at, "", "may not have more than one field specified at a time"))
+            causes.append(invalid(f"{path}.envFrom", "", "may not have more than one field specified at a time"))
         causes += [required(f"{at}.{key}.name") for key in given if not source[key].get("name")]
     return causes
 
@@ -161,33 +188,51 @@ def _env_source(variable: Object, path: str) -> list[Cause]:
     at, of = f"{path}.{given[0]}", source[given[0]]
     match given[0]:
         case "fieldRef":
-            return field_reference(of, at, _ENV_FIELDS, whole_maps=False)
+            return field_reference(of, at, _ENV_FIELDS)
         case "resourceFieldRef":
-            return [] if of.get("resource") else [required(f"{at}.resource")]
+            return resource_field_reference(of, at, named=False)
         case "configMapKeyRef" | "secretKeyRef":
-            causes = [] if of.get("name") else [required(f"{at}.name")]
+            causes = checked(f"{at}.name", of.get("name", ""), names.dns_subdomain)
             return causes + required_and_checked(f"{at}.key", of.get("key"), names.config_key)
         case _:
             return [required(f"{at}.{key}") for key in ("volumeName", "path", "key") if not of.get(key)]
 
 
-def field_reference(of: Object, path: str, supported: tuple[str, ...], *, whole_maps: bool) -> list[Cause]:
-    """`whole_maps`: all labels or annotations at once may be named, as files can hold them."""
+def field_reference(of: Object, path: str, supported: tuple[str, ...]) -> list[Cause]:
+    """`supported`: what may be named besides one label or annotation."""
     if not of.get("apiVersion"):
         return [required(f"{path}.apiVersion")]
     field = of.get("fieldPath", "")
     if not field:
         return [required(f"{path}.fieldPath")]
+    if of["apiVersion"] != "v1":
+        return [invalid(f"{path}.fieldPath", field, f"error converting fieldPath: unsupported pod version: {of['apiVersion']}")]
     base, bracket, key = field.partition("['")
-    if base in ("metadata.labels", "metadata.annotations"):
-        if bracket and key.endswith("']"):
-            return checked(f"{path}.fieldPath", key[:-2], names.qualified_name)
-        if whole_maps and not bracket:
-            return []
-    return [] if field in supported else [invalid(f"{path}.fieldPath", field, f"error converting fieldPath: field label not supported: {field}")]
+    if bracket and key.endswith("']") and base in ("metadata.labels", "metadata.annotations"):
+        return checked(path, key[:-2].lower() if base == "metadata.annotations" else key[:-2], names.qualified_name)
+    if field not in _FIELDS:
+        return [invalid(f"{path}.fieldPath", field, f"error converting fieldPath: field label not supported: {field}")]
+    return optional_one_of(f"{path}.fieldPath", field, supported)
 
 
-def _mounts(one: Object, path: str, volumes: Collection[str]) -> list[Cause]:
+def resource_field_reference(of: Object, path: str, *, named: bool) -> list[Cause]:
+    """`named`: a volume serves all containers, so it must say whose resources are meant."""
+    if named and not of.get("containerName"):
+        return [required(f"{path}.containerName")]
+    resource = of.get("resource", "")
+    if not resource:
+        return [required(f"{path}.resource")]
+    if not resource.startswith(("limits.hugepages-", "requests.hugepages-")) and resource not in _RESOURCE_FIELDS:
+        return optional_one_of(f"{path}.resource", resource, _RESOURCE_FIELDS)
+    kind = "cpu" if resource.endswith(".cpu") else "memory"
+    divisor = of.get("divisor") or "0"
+    if parse_quantity(divisor) == 0 or any(parse_quantity(divisor) == parse_quantity(one) for one in _DIVISORS[kind]):
+        return []
+    listed = "1m and 1 are" if kind == "cpu" else ", ".join(_DIVISORS["memory"]) + " are"
+    return [invalid(f"{path}.divisor", resource, f"only divisor's values {listed} supported with the {resource.partition('.')[2]} resource")]
+
+
+def _mounts(one: Object, path: str, volumes: Volumes) -> list[Cause]:
     causes: list[Cause] = []
     seen: set[str] = set()
     for at, mount in indexed(one, "volumeMounts", path):
@@ -202,14 +247,22 @@ def _mounts(one: Object, path: str, volumes: Collection[str]) -> list[Cause]:
             causes.append(invalid(f"{at}.mountPath", mount_path, "must be unique"))
         seen.add(mount_path)
         for key in ("subPath", "subPathExpr"):
-            causes += descending_path(f"{at}.{key}", mount.get(key) or "")
+            # These paths name the list, not the mount, as clients have come to know them.
+            causes += descending_path(f"{path}.volumeMounts.{key}", mount.get(key) or "")
         if mount.get("subPath") and mount.get("subPathExpr"):
             causes.append(invalid(f"{at}.subPathExpr", mount["subPathExpr"], "subPathExpr and subPath are mutually exclusive"))
-        causes += optional_one_of(f"{at}.mountPropagation", mount.get("mountPropagation"), ("Bidirectional", "HostToContainer", "None"))
+        propagation = mount.get("mountPropagation")
+        causes += optional_one_of(f"{path}.volumeMounts.mountPropagation", propagation, ("Bidirectional", "HostToContainer", "None"))
+        if propagation == "Bidirectional" and not (one.get("securityContext") or {}).get("privileged"):
+            detail = "Bidirectional mount propagation is available only to privileged containers"
+            causes.append(forbidden(f"{path}.volumeMounts.mountPropagation", detail))
     for at, device in indexed(one, "volumeDevices", path):
         causes += [required(f"{at}.{key}") for key in ("name", "devicePath") if not device.get(key)]
         if device.get("name") and device["name"] not in volumes:
             causes.append(not_found(f"{at}.name", device["name"]))
+        elif device.get("name") and not volumes[device["name"]].keys() & {"persistentVolumeClaim", "ephemeral"}:
+            detail = "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode"
+            causes.append(invalid(f"{at}.name", device["name"], detail))
     return causes
 
 
@@ -228,16 +281,19 @@ def resources(of: Object, path: str) -> list[Cause]:
     causes: list[Cause] = []
     for key, amounts in (("limits", limits), ("requests", requests)):
         for name, amount in amounts.items():
-            causes += resource_name(f"{path}.{key}", name) + resource_amount(f"{path}.{key}[{name}]", name, amount)
+            causes += _resource_name(f"{path}.{key}[{name}]", name) + resource_amount(f"{path}.{key}[{name}]", name, amount)
     for name, amount in requests.items():
         limit = limits.get(name)
         if limit is None:
-            if not _overcommits(name):
+            if "/" in name or name.startswith("hugepages-"):
                 causes.append(required(f"{path}.limits", "Limit must be set for non overcommitable resources"))
         elif not _overcommits(name) and parse_quantity(amount) != parse_quantity(limit):
             causes.append(invalid(f"{path}.requests", amount, f"must be equal to {name} limit of {limit}"))
         elif parse_quantity(amount) > parse_quantity(limit):
             causes.append(invalid(f"{path}.requests", amount, f"must be less than or equal to {name} limit of {limit}"))
+    named = {*limits, *requests}
+    if any(name.startswith("hugepages-") for name in named) and not named & {"cpu", "memory"}:
+        causes.append(forbidden(path, "HugePages require cpu or memory"))
     return causes
 
 
@@ -245,19 +301,20 @@ def _overcommits(name: str) -> bool:
     return name in _STANDARD_RESOURCES
 
 
-def resource_name(path: str, name: str) -> list[Cause]:
+def _resource_name(path: str, name: str) -> list[Cause]:
     causes = checked(path, name, names.qualified_name)
-    if not causes and "/" not in name and name not in _STANDARD_RESOURCES and not name.startswith("hugepages-"):
+    if "/" in name or name in _STANDARD_RESOURCES or name.startswith("hugepages-"):
+        return causes
+    if not causes and name not in QUOTA_RESOURCES:
         causes.append(invalid(path, name, "must be a standard resource type or fully qualified"))
-        causes.append(invalid(path, name, "must be a standard resource for containers"))
-    return causes
+    return [*causes, invalid(path, name, "must be a standard resource for containers")]
 
 
 def resource_amount(path: str, name: str, amount: str) -> list[Cause]:
     value = parse_quantity(amount)
     if value < 0:
         return [invalid(path, amount, NOT_NEGATIVE)]
-    if "/" in name and value % 1:
+    if ("/" in name or name in COUNTED_RESOURCES) and value % 1:
         return [invalid(path, amount, "must be an integer")]
     return []
 
@@ -302,8 +359,8 @@ def _handler(of: Mapping[str, Any], path: str, kinds: tuple[str, ...]) -> list[C
             if not handler.get("path"):
                 causes.append(required(f"{at}.path"))
             causes += port_reference(f"{at}.port", handler.get("port", 0)) + one_of(f"{at}.scheme", handler.get("scheme"), ("HTTP", "HTTPS"))
-            for at_header, header in indexed(handler, "httpHeaders", at):
-                causes += checked(f"{at_header}.name", header.get("name", ""), names.http_header)
+            for header in handler.get("httpHeaders") or ():
+                causes += checked(f"{at}.httpHeaders", header.get("name", ""), names.http_header)
             return causes
         case "tcpSocket":
             return causes + port_reference(f"{at}.port", handler.get("port", 0))
@@ -312,17 +369,3 @@ def _handler(of: Mapping[str, Any], path: str, kinds: tuple[str, ...]) -> list[C
         case _:
             seconds = handler.get("seconds", 0)
             return causes if seconds >= 0 else [*causes, invalid(f"{at}.seconds", seconds, NOT_NEGATIVE)]
-
-
-def _security_context(of: Object, path: str) -> list[Cause]:
-    causes = user_and_group(of, path)
-    if of.get("privileged") and of.get("allowPrivilegeEscalation") is False:
-        causes.append(invalid(path, of, "cannot set `allowPrivilegeEscalation` to false and `privileged` to true"))
-    if of.get("allowPrivilegeEscalation") is False and "SYS_ADMIN" in ((of.get("capabilities") or {}).get("add") or ()):
-        causes.append(invalid(path, of, "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN"))
-    return causes + optional_one_of(f"{path}.procMount", of.get("procMount"), ("Default", "Unmasked"))
-
-
-def user_and_group(of: Mapping[str, Any], path: str) -> list[Cause]:
-    detail = f"must be between 0 and {ID_MAX}, inclusive"
-    return [invalid(f"{path}.{key}", of[key], detail) for key in ("runAsUser", "runAsGroup", "fsGroup") if not 0 <= of.get(key, 0) <= ID_MAX]

@@ -57,6 +57,8 @@ def _cause(reason: str, what: str, path: str, detail: str = "") -> Cause:
 
 
 def _shown(value: Any) -> str:
+    if value is None:
+        return '"null"'
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 

@@ -24,10 +24,13 @@ from k8sfromscratch.api.validation.field import (
     required_and_checked,
 )
 from k8sfromscratch.api.validation.metadata import annotations, labels
+from k8sfromscratch.api.validation.security import pod_security
 from k8sfromscratch.api.validation.selectors import label_selector, node_selector, node_selector_term
 
 DEADLINE_S_MAX = 2**31 - 1
 NAMESERVERS_MAX = 3
+SEARCHES_MAX = 32
+SEARCH_LENGTH_MAX = 2048
 
 RESTART_POLICIES = ("Always", "OnFailure", "Never")
 _DNS_POLICIES = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
@@ -58,7 +61,7 @@ def pod_spec(spec: Object, path: str) -> list[Cause]:
 
 
 def _pod_spec(spec: Object, path: str) -> list[Cause]:
-    volumes = {one.get("name", "") for one in spec.get("volumes") or ()}
+    volumes = {one.get("name", ""): one for one in spec.get("volumes") or ()}
     causes = v.volumes(spec, path)
     causes += c.containers(spec, path, volumes) + c.init_containers(spec, path, volumes) + c.ephemeral_containers(spec, path, volumes)
     causes += c.names_are_unique(spec, path) + c.host_ports_are_unique(spec, path)
@@ -90,7 +93,6 @@ def _names(spec: Object, path: str) -> list[Cause]:
     deadline = spec.get("activeDeadlineSeconds")
     if deadline is not None and not 1 <= deadline <= DEADLINE_S_MAX:
         causes.append(invalid(f"{path}.activeDeadlineSeconds", deadline, f"must be between 1 and {DEADLINE_S_MAX}, inclusive"))
-    causes += [required(f"{at}.name") for at, one in indexed(spec, "imagePullSecrets", path) if not one.get("name")]
     for at, gate in indexed(spec, "readinessGates", path):
         causes += checked(f"{at}.conditionType", gate.get("conditionType", ""), names.qualified_name)
     for at, gate in indexed(spec, "schedulingGates", path):
@@ -100,24 +102,18 @@ def _names(spec: Object, path: str) -> list[Cause]:
 
 
 def _host(spec: Object, path: str) -> list[Cause]:
-    security = spec.get("securityContext") or {}
-    causes = c.user_and_group(security, f"{path}.securityContext")
-    for index, group in enumerate(security.get("supplementalGroups") or ()):
-        if not 0 <= group <= c.ID_MAX:
-            causes.append(invalid(f"{path}.securityContext.supplementalGroups[{index}]", group, f"must be between 0 and {c.ID_MAX}, inclusive"))
-    if spec.get("hostPID") and spec.get("shareProcessNamespace"):
-        causes.append(invalid(f"{path}.shareProcessNamespace", True, "ShareProcessNamespace and HostPID cannot both be enabled"))
+    causes = pod_security(spec, path)
     if spec.get("hostNetwork"):
         causes += [
-            invalid(f"{at_port}.containerPort", port.get("containerPort", 0), "must match `hostPort` when `hostNetwork` is true")
+            invalid(f"{at_port}.hostPort", port.get("hostPort", 0), "must match `containerPort` when `hostNetwork` is true")
             for at, one in indexed(spec, "containers", path)
             for at_port, port in indexed(one, "ports", at)
             if port.get("hostPort", 0) and port.get("hostPort") != port.get("containerPort")
         ]
     for at, alias in indexed(spec, "hostAliases", path):
         causes += checked(f"{at}.ip", alias.get("ip", ""), names.ip_address)
-        for index, name in enumerate(alias.get("hostnames") or ()):
-            causes += checked(f"{at}.hostnames[{index}]", name, names.dns_subdomain)
+        for name in alias.get("hostnames") or ():
+            causes += checked(f"{path}.hostAliases.hostnames", name, names.dns_subdomain)
     return causes
 
 
@@ -125,13 +121,23 @@ def _dns(spec: Object, path: str) -> list[Cause]:
     config = spec.get("dnsConfig") or {}
     at = f"{path}.dnsConfig"
     servers = config.get("nameservers") or []
+    if spec.get("dnsPolicy") == "None" and "dnsConfig" not in spec:
+        return [required(at, "must provide `dnsConfig` when `dnsPolicy` is None")]
     if spec.get("dnsPolicy") == "None" and not servers:
-        return [required(f"{at}.nameservers" if config else at, "must provide at least one DNS nameserver when `dnsPolicy` is None")]
+        return [required(f"{at}.nameservers", "must provide at least one DNS nameserver when `dnsPolicy` is None")]
     causes: list[Cause] = []
     if len(servers) > NAMESERVERS_MAX:
         causes.append(invalid(f"{at}.nameservers", servers, f"must not have more than {NAMESERVERS_MAX} nameservers"))
     for index, server in enumerate(servers):
         causes += checked(f"{at}.nameservers[{index}]", server, names.ip_address)
+    searches = config.get("searches") or []
+    if len(searches) > SEARCHES_MAX:
+        causes.append(invalid(f"{at}.searches", searches, f"must not have more than {SEARCHES_MAX} search paths"))
+    if len(" ".join(searches)) > SEARCH_LENGTH_MAX:
+        causes.append(invalid(f"{at}.searches", searches, f"must not have more than {SEARCH_LENGTH_MAX} characters (including spaces) in the search list"))
+    for index, search in enumerate(searches):
+        if search != ".":
+            causes += checked(f"{at}.searches[{index}]", search.removesuffix("."), names.dns_subdomain_with_underscores)
     causes += [required(at_option, "must not be empty") for at_option, option in indexed(config, "options", at) if not option.get("name")]
     return causes
 
@@ -165,7 +171,9 @@ def _pod_affinity_term(term: Object, path: str) -> list[Cause]:
     for name in term.get("namespaces") or ():
         causes += checked(f"{path}.namespace", name, names.dns_label)
     key = term.get("topologyKey", "")
-    return causes + (checked(f"{path}.topologyKey", key, names.qualified_name) if key else [required(f"{path}.topologyKey", "can not be empty")])
+    if not key:
+        causes.append(required(f"{path}.topologyKey", "can not be empty"))
+    return causes + checked(f"{path}.topologyKey", key, names.qualified_name)
 
 
 def tolerations(spec: Object, path: str) -> list[Cause]:
@@ -194,7 +202,7 @@ def tolerations(spec: Object, path: str) -> list[Cause]:
 
 def _topology_spread(spec: Object, path: str) -> list[Cause]:
     causes: list[Cause] = []
-    seen: set[tuple[str, str]] = set()
+    seen: dict[tuple[str, str], str] = {}
     for at, one in indexed(spec, "topologySpreadConstraints", path):
         if one.get("maxSkew", 0) <= 0:
             causes.append(invalid(f"{at}.maxSkew", one.get("maxSkew", 0), "must be greater than zero"))
@@ -202,8 +210,9 @@ def _topology_spread(spec: Object, path: str) -> list[Cause]:
         causes += checked(f"{at}.topologyKey", key, names.qualified_name) if key else [required(f"{at}.topologyKey", "can not be empty")]
         causes += optional_one_of(f"{at}.whenUnsatisfiable", action, ("DoNotSchedule", "ScheduleAnyway"))
         if (key, action) in seen:
-            causes.append(duplicate(f"{at}.{{topologyKey, whenUnsatisfiable}}", f"{{{key}, {action}}}"))
-        seen.add((key, action))
+            # Told where it stands first.
+            causes.append(duplicate(f"{seen[key, action]}.{{topologyKey, whenUnsatisfiable}}", f"{{{key}, {action}}}"))
+        seen.setdefault((key, action), at)
         causes += label_selector(one.get("labelSelector"), f"{at}.labelSelector")
         least = one.get("minDomains")
         if least is not None and least <= 0:
@@ -265,6 +274,8 @@ def _fixed(spec: Object, old: Object, *, gated: bool) -> Object:
 
 def _deadline_update(new: int | None, old: int | None) -> list[Cause]:
     path = "spec.activeDeadlineSeconds"
+    if new is not None and new < 0:
+        return [invalid(path, new, f"must be between 0 and {DEADLINE_S_MAX}, inclusive")]
     if old is None or new == old:
         return []
     if new is None:

@@ -9,13 +9,24 @@ from typing import Any
 from k8sfromscratch.api import names
 from k8sfromscratch.api.errors import Cause
 from k8sfromscratch.api.quantity import parse_quantity
-from k8sfromscratch.api.validation.containers import descending_path, field_reference
-from k8sfromscratch.api.validation.field import Object, duplicates, forbidden, indexed, invalid, one_of, optional_one_of, required, required_and_checked
+from k8sfromscratch.api.validation.containers import descending_path, field_reference, resource_field_reference
+from k8sfromscratch.api.validation.field import (
+    Object,
+    checked,
+    duplicates,
+    forbidden,
+    indexed,
+    invalid,
+    one_of,
+    optional_one_of,
+    required,
+    required_and_checked,
+)
 
 FILE_MODE_MAX = 0o777
 
-_HOST_PATH_TYPES = ("", "DirectoryOrCreate", "Directory", "FileOrCreate", "File", "Socket", "CharDevice", "BlockDevice")
-_FILE_FIELDS = ("metadata.name", "metadata.namespace", "metadata.uid")
+_HOST_PATH_TYPES = ("", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket")
+_FILE_FIELDS = ("metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid")
 _PROJECTED = ("secret", "configMap", "downwardAPI", "serviceAccountToken", "clusterTrustBundle", "podCertificate")
 
 # source → the fields of it that may not be empty
@@ -67,7 +78,11 @@ def source(of: Mapping[str, Any], path: str) -> list[Cause]:
         case "emptyDir":
             size = value.get("sizeLimit")
             if size is not None and parse_quantity(size) < 0:
-                causes.append(invalid(f"{at}.sizeLimit", size, "SizeLimit field must be a valid resource quantity"))
+                causes.append(forbidden(f"{at}.sizeLimit", "SizeLimit field must be a valid resource quantity"))
+        case "nfs" if not value.get("path", "").startswith("/"):
+            causes.append(invalid(f"{at}.path", value.get("path", ""), "must be an absolute path"))
+        case "csi":
+            causes += checked(f"{at}.driver", value.get("driver", "").lower(), names.dns_subdomain)
         case "secret" | "configMap":
             causes += _mode(value, f"{at}.defaultMode", "defaultMode") + _keys(value, at)
         case "downwardAPI":
@@ -95,28 +110,30 @@ def _keys(of: Mapping[str, Any], path: str) -> list[Cause]:
 
 
 def _downward(of: Mapping[str, Any], path: str) -> list[Cause]:
+    """The causes name the source and not the item, as clients have come to know them."""
     causes: list[Cause] = []
-    for at, item in indexed(of, "items", path):
-        causes += [] if item.get("path") else [required(f"{at}.path")]
-        causes += descending_path(f"{at}.path", item.get("path", "")) + _mode(item, f"{at}.mode", "mode")
-        if "fieldRef" in item and "resourceFieldRef" in item:
-            causes.append(invalid(at, "resource", "fieldRef and resourceFieldRef can not be specified simultaneously"))
-        elif "fieldRef" in item:
-            causes += field_reference(item["fieldRef"], f"{at}.fieldRef", _FILE_FIELDS, whole_maps=True)
+    for item in of.get("items") or ():
+        causes += [] if item.get("path") else [required(f"{path}.path")]
+        causes += descending_path(f"{path}.path", item.get("path", "")) + _mode(item, f"{path}.mode", "mode")
+        if "fieldRef" in item:
+            causes += field_reference(item["fieldRef"], f"{path}.fieldRef", _FILE_FIELDS)
+            if "resourceFieldRef" in item:
+                causes.append(invalid(path, "resource", "fieldRef and resourceFieldRef can not be specified simultaneously"))
         elif "resourceFieldRef" in item:
-            causes += [required(f"{at}.resourceFieldRef.{key}") for key in ("containerName", "resource") if not item["resourceFieldRef"].get(key)]
+            causes += resource_field_reference(item["resourceFieldRef"], f"{path}.resourceFieldRef", named=True)
         else:
-            causes.append(required(f"{at}.fieldRef", "one of fieldRef and resourceFieldRef is required"))
+            causes.append(required(path, "one of fieldRef and resourceFieldRef is required"))
     return causes
 
 
 def _projected(of: Mapping[str, Any], path: str) -> list[Cause]:
     causes: list[Cause] = []
+    taken: set[str] = set()
     for at, one in indexed(of, "sources", path):
         given = [key for key in _PROJECTED if key in one]
         if not given:
             causes.append(required(at, "must specify a volume type"))
-        causes += [forbidden(f"{at}.{key}", "may not specify more than 1 volume type") for key in given[1:]]
+        causes += [forbidden(at, "may not specify more than 1 volume type") for _ in given[1:]]
         for key in given[:1]:
             value, inner = one[key], f"{at}.{key}"
             match key:
@@ -126,11 +143,26 @@ def _projected(of: Mapping[str, Any], path: str) -> list[Cause]:
                 case "downwardAPI":
                     causes += _downward(value, inner)
                 case "serviceAccountToken":
-                    causes += [] if value.get("path") else [required(f"{inner}.path")]
-                    causes += descending_path(f"{inner}.path", value.get("path", ""))
-                    if value.get("expirationSeconds", 600) < 600:
-                        causes.append(invalid(f"{inner}.expirationSeconds", value["expirationSeconds"], "may not specify a duration less than 10 minutes"))
+                    causes += _token(value, path, inner)
+            for file in _files(key, value):
+                if file in taken:
+                    causes.append(invalid(path, value.get("name", ""), "conflicting duplicate paths"))
+                taken.add(file)
     return causes
+
+
+def _token(of: Mapping[str, Any], path: str, inner: str) -> list[Cause]:
+    causes = [] if of.get("path") else [required(f"{path}.path")]
+    causes += descending_path(f"{path}.path", of.get("path", ""))
+    if of.get("expirationSeconds", 600) < 600:
+        causes.append(invalid(f"{inner}.expirationSeconds", of["expirationSeconds"], "may not specify a duration less than 10 minutes"))
+    return causes
+
+
+def _files(key: str, of: Mapping[str, Any]) -> list[str]:
+    """Where a source will write, as far as it says so."""
+    listed = [of] if key == "serviceAccountToken" else of.get("items") or []
+    return [one["path"] for one in listed if one.get("path")]
 
 
 # -- persistent volumes, claims, classes

@@ -1,8 +1,9 @@
 """One authorized request on a resource, as the verbs receive it."""
 
+import json
 from dataclasses import dataclass, field
 
-from k8sfromscratch.api.errors import BadRequest
+from k8sfromscratch.api.errors import BadRequest, Cause, invalid_options
 from k8sfromscratch.api.schema import FieldValidation
 from k8sfromscratch.components.apiserver.catalog import Served
 from k8sfromscratch.components.apiserver.negotiation import Output
@@ -10,6 +11,7 @@ from k8sfromscratch.components.apiserver.request_info import RequestInfo
 from k8sfromscratch.core.authz.types import UserInfo
 from k8sfromscratch.process.http import Request
 
+_OPTIONS = {"update": "UpdateOptions", "patch": "PatchOptions", "delete": "DeleteOptions", "deletecollection": "DeleteOptions"}
 _FIELD_VALIDATIONS: dict[str, FieldValidation] = {"Strict": "Strict", "Warn": "Warn", "Ignore": "Ignore"}
 
 
@@ -37,7 +39,8 @@ class Call:
     def dry_run(self) -> bool:
         values = [value for value in self.request.query.get("dryRun", []) if value]
         if any(value != "All" for value in values):
-            raise BadRequest(f'dryRun: Unsupported value: "{values[0]}": supported values: "All"')
+            cause = Cause("FieldValueNotSupported", f'Unsupported value: {json.dumps(values)}: supported values: "All"', "dryRun")
+            raise invalid_options(_OPTIONS.get(self.info.verb, "CreateOptions"), cause)
         return bool(values)
 
     @property

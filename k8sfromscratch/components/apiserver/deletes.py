@@ -61,12 +61,12 @@ class Deletes:
                 raise errors.not_found(resource.plural, name, resource.group)
             metadata = old["metadata"]
             if options.uid and options.uid != metadata["uid"]:
-                why = f"Precondition failed: UID in precondition: {options.uid}, UID in object meta: {metadata['uid']}"
-                raise errors.conflict(resource.plural, name, resource.group, why)
+                why = f"the UID in the precondition ({options.uid}) does not match the UID in record ({metadata['uid']})"
+                raise errors.conflict(resource.kind, name, resource.group, f"{why}. The object might have been deleted and then recreated")
             if options.resource_version and options.resource_version != metadata["resourceVersion"]:
                 have, wanted = metadata["resourceVersion"], options.resource_version
-                why = f"Precondition failed: ResourceVersion in precondition: {wanted}, ResourceVersion in object meta: {have}"
-                raise errors.conflict(resource.plural, name, resource.group, why)
+                why = f"the ResourceVersion in the precondition ({wanted}) does not match the ResourceVersion in record ({have})"
+                raise errors.conflict(resource.kind, name, resource.group, f"{why}. The object might have been modified")
             request = AdmissionRequest("DELETE", served.stored, "", namespace, name, call.user, None, old, call.dry_run, call.warnings)
             request.requested = resource
             request.options = partial(_shown_options, call, options)
@@ -126,7 +126,7 @@ def options_from(body: Any, request: Request) -> DeleteOptions:
     if grace is None and request.arg("gracePeriodSeconds"):
         grace = request.arg("gracePeriodSeconds")
         if not grace.removeprefix("-").isdigit():
-            raise errors.BadRequest(f'gracePeriodSeconds: Invalid value: "{grace[:64]}": must be a number of seconds')
+            raise errors.BadRequest(f'strconv.ParseInt: parsing "{grace[:64]}": invalid syntax')
         grace = int(grace)
     if grace is not None and (isinstance(grace, bool) or not isinstance(grace, int) or abs(grace) >= 1 << 31):
         raise errors.BadRequest("gracePeriodSeconds: Invalid value: must be a number of seconds")
@@ -134,7 +134,8 @@ def options_from(body: Any, request: Request) -> DeleteOptions:
     orphan = body.get("orphanDependents")
     if orphan is not None:
         if policy:
-            raise errors.BadRequest("orphanDependents and deletionPropagation cannot be both set")
+            shown = f'Invalid value: "{policy}": orphanDependents and deletionPropagation cannot be both set'
+            raise errors.invalid_options("DeleteOptions", errors.Cause("FieldValueInvalid", shown, "propagationPolicy"))
         policy = "Orphan" if orphan else "Background"
     preconditions = body.get("preconditions") or {}
     if not isinstance(policy, str) or not isinstance(preconditions, dict):

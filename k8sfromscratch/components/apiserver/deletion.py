@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from k8sfromscratch.api.errors import BadRequest
+from k8sfromscratch.api.errors import Cause, invalid_options
 from k8sfromscratch.api.resource import Resource
 from k8sfromscratch.components.apiserver import custom_names
 from k8sfromscratch.components.apiserver.custom_version import TERMINATING
@@ -35,7 +35,8 @@ class DeleteOptions:
 
     def __post_init__(self) -> None:
         if self.propagation_policy not in _POLICIES:
-            raise BadRequest(f'propagationPolicy: Unsupported value: "{self.propagation_policy}": supported values: "Foreground", "Background", "Orphan"')
+            shown = f'Unsupported value: "{self.propagation_policy}": supported values: "Foreground", "Background", "Orphan", "nil"'
+            raise invalid_options("DeleteOptions", Cause("FieldValueNotSupported", shown, "propagationPolicy"))
 
 
 def plan(resource: Resource, obj: Object, options: DeleteOptions, now: datetime) -> bool:
@@ -63,6 +64,8 @@ def plan(resource: Resource, obj: Object, options: DeleteOptions, now: datetime)
         else:
             metadata["deletionGracePeriodSeconds"] = 0
         return False
+    if marked:
+        metadata["deletionGracePeriodSeconds"] = 0
     return True
 
 

@@ -53,10 +53,29 @@ class Intake:
         call.warnings += [warning for warning in warnings if warning not in call.warnings]
         return self._completed(call, obj)
 
+    def patched(self, call: Call, value: Any) -> Object:
+        """Raises Invalid for what a patch has made of the object, if it is none of this kind any more."""
+        try:
+            obj, warnings = schema.check(call.served.resource, value, field_validation=call.field_validation)
+        except errors.BadRequest as error:
+            if error.message.startswith("strict decoding error"):
+                raise
+            cause = errors.Cause("FieldValueInvalid", f"Invalid value: {error.message}", "patch")
+            raise errors.invalid("", "", "", [cause]) from error
+        call.warnings += [warning for warning in warnings if warning not in call.warnings]
+        return self._completed(call, obj)
+
     def applied(self, call: Call, value: Any) -> Object:
         """What server-side apply sends: only what its manager wants, hence without defaults."""
-        obj, warnings = schema.check(call.served.resource, value, field_validation=call.field_validation)
-        call.warnings += [warning for warning in warnings if warning not in call.warnings]
+        resource = call.served.resource
+        stated = {key: value.get(key) or "" for key in ("apiVersion", "kind")} if isinstance(value, dict) else {}
+        if stated and stated["apiVersion"] != resource.api_version:
+            why = f"Specified patch version: {stated['apiVersion']}, expected: {resource.api_version}"
+            raise errors.BadRequest(f"Incorrect version specified in apply patch. {why}")
+        if stated and not stated["kind"]:
+            raise errors.BadRequest("failed to create typed patch object: kind must be set")
+        # Whose a field is that nobody knows cannot be said: here unknown fields are refused, whatever fieldValidation says.
+        obj, _ = schema.check(resource, value, field_validation="Strict")
         if call.info.subresource == "status":
             obj = {key: obj[key] for key in ("apiVersion", "kind", "metadata", "status") if key in obj}
         elif "status" in call.served.resource.subresources:
@@ -115,13 +134,16 @@ class Intake:
 
     @staticmethod
     def _in_place(call: Call, obj: Object) -> Object:
-        """In the namespace of its path."""
+        """In the namespace of its path.  Raises BadRequest where it states another."""
         metadata = obj.setdefault("metadata", {})
         if not call.served.resource.namespaced:
             metadata.pop("namespace", None)
             return obj
         given = metadata.get("namespace") or call.namespace
         if given != call.namespace:
-            raise errors.BadRequest(f"the namespace of the provided object does not match the namespace sent on the request ({given} is not {call.namespace})")
+            if call.info.name:
+                why = f"the namespace of the object ({given}) does not match the namespace on the request ({call.namespace})"
+                raise errors.BadRequest(why)
+            raise errors.BadRequest("the namespace of the provided object does not match the namespace sent on the request")
         metadata["namespace"] = call.namespace
         return obj

@@ -3,10 +3,11 @@
 What owning means is `core.patch.managed_fields`'.
 """
 
+import json
 from collections.abc import Sequence
 
 from k8sfromscratch.api import schema
-from k8sfromscratch.api.errors import BadRequest, Cause, invalid
+from k8sfromscratch.api.errors import BadRequest, Cause, invalid_options
 from k8sfromscratch.api.schema_node import SchemaNode
 from k8sfromscratch.components.apiserver.call import Call
 from k8sfromscratch.components.apiserver.entries import Object
@@ -66,22 +67,26 @@ class Owners:
         return rfc3339(self._clock.now())
 
 
-def check_options(call: Call, *, applying: bool) -> None:
-    """Raises Invalid, BadRequest."""
+def check_manager(call: Call) -> None:
+    """Raises Invalid."""
     given = call.request.arg("fieldManager")
-    if len(given) > _MANAGER_MAX:
-        raise invalid(_APPLY_OPTIONS, "", "meta.k8s.io", [Cause("FieldValueTooLong", f"Too long: may not be more than {_MANAGER_MAX} bytes", "fieldManager")])
-    if not given.isprintable():
-        raise invalid(
-            _APPLY_OPTIONS,
-            "",
-            "meta.k8s.io",
-            [Cause("FieldValueInvalid", f"Invalid value: {given!r}: should only contain printable characters", "fieldManager")],
-        )
+    kind = {"create": "CreateOptions", "update": "UpdateOptions"}.get(call.info.verb, _APPLY_OPTIONS)
+    if len(given.encode()) > _MANAGER_MAX:
+        raise invalid_options(kind, Cause("FieldValueTooLong", f"Too long: may not be more than {_MANAGER_MAX} bytes", "fieldManager"))
+    for index, character in enumerate(given):
+        if not character.isprintable():
+            shown = f"Invalid value: {json.dumps(given)}: invalid character U+{ord(character):04X} (at position {index})"
+            raise invalid_options(kind, Cause("FieldValueInvalid", shown, "fieldManager"))
+
+
+def check_options(call: Call, *, applying: bool) -> None:
+    """Raises Invalid."""
+    check_manager(call)
+    given = call.request.arg("fieldManager")
     if applying and not given:
-        raise invalid(_APPLY_OPTIONS, "", "meta.k8s.io", [Cause("FieldValueRequired", "Required value: is required for apply patch", "fieldManager")])
+        raise invalid_options(_APPLY_OPTIONS, Cause("FieldValueRequired", "Required value: is required for apply patch", "fieldManager"))
     if not applying and call.request.arg("force"):
-        raise invalid(_APPLY_OPTIONS, "", "meta.k8s.io", [Cause("FieldValueForbidden", "Forbidden: may not be specified for non-apply patch", "force")])
+        raise invalid_options(_APPLY_OPTIONS, Cause("FieldValueForbidden", "Forbidden: may not be specified for non-apply patch", "force"))
 
 
 def check_applied(applied: Object) -> None:

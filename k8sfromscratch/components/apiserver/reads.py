@@ -56,15 +56,16 @@ class Reads:
         request = call.request
         chosen = selection(request, call.served, call.namespace)
         limit = _limit(request.arg("limit"))
+        parse_seconds(request.arg("timeoutSeconds"))
         token = request.arg("continue")
         match = request.arg("resourceVersionMatch")
         revision = parse_revision(request.arg("resourceVersion"))
         if match and match not in ("Exact", "NotOlderThan"):
-            raise errors.BadRequest(f'resourceVersionMatch: Unsupported value: "{match}": supported values: "Exact", "NotOlderThan", ""')
+            raise _bad_match("FieldValueNotSupported", f'Unsupported value: {orjson.dumps(match).decode()}: supported values: "Exact", "NotOlderThan", ""')
         if match and revision is None:
-            raise errors.BadRequest("resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided")
+            raise _bad_match("FieldValueForbidden", "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided")
         if match == "Exact" and revision == 0:
-            raise errors.BadRequest('resourceVersionMatch: Forbidden: resourceVersionMatch "exact" is forbidden for resourceVersion "0"')
+            raise _bad_match("FieldValueForbidden", 'Forbidden: resourceVersionMatch "exact" is forbidden for resourceVersion "0"')
         if token:
             if revision:
                 raise errors.BadRequest("specifying resource version is not allowed when using continue")
@@ -156,6 +157,20 @@ def _from_cache(call: Call, chosen: Selection, limit: int) -> tuple[list[Entry],
     return found, False, 0
 
 
+def _bad_match(reason: str, message: str) -> errors.Invalid:
+    return errors.invalid_options("ListOptions", errors.Cause(reason, message, "resourceVersionMatch"))
+
+
+def parse_seconds(text: str) -> float:
+    """timeoutSeconds; 0 where it is not given.  Raises BadRequest."""
+    if not text:
+        return 0.0
+    try:
+        return max(0.0, float(int(text)))
+    except ValueError as error:
+        raise errors.BadRequest(f'strconv.ParseInt: parsing "{text[:64]}": invalid syntax') from error
+
+
 def parse_revision(text: str) -> int | None:
     """None where it is not given.  Raises BadRequest."""
     if not text:
@@ -192,7 +207,5 @@ def _limit(text: str) -> int:
     try:
         limit = int(text)
     except ValueError as error:
-        raise errors.BadRequest(f'limit: Invalid value: "{text[:64]}": must be a number') from error
-    if limit < 0:
-        raise errors.BadRequest("limit: Invalid value: must be greater than or equal to 0")
-    return min(limit, _LIMIT_MAX)
+        raise errors.BadRequest(f'strconv.ParseInt: parsing "{text[:64]}": invalid syntax') from error
+    return min(max(limit, 0), _LIMIT_MAX)

@@ -65,18 +65,17 @@ def parse(request: Request) -> RequestInfo:
     verb = _VERBS.get(request.method, request.method.lower())
     if not name:
         if verb == "get":
-            verb = "watch" if _is_true(request.arg("watch")) else "list"
+            verb = "watch" if _is_set(request, "watch") else "list"
         elif verb == "delete":
             verb = "deletecollection"
     if verb in ("list", "watch"):
         name = _name_in(request.arg("fieldSelector"))
-    elif verb == "get" and not subresource and _is_true(request.arg("watch")):
-        verb = "watch"
     return RequestInfo(verb, path, True, group, version, resource, subresource, namespace, name, "/".join(parts[3:]))
 
 
-def _is_true(text: str) -> bool:
-    return text in ("1", "true", "True")
+def _is_set(request: Request, name: str) -> bool:
+    """A boolean parameter: true by being there, but for two words."""
+    return name in request.query and request.arg(name).lower() not in ("0", "false")
 
 
 def _name_in(field_selector: str) -> str:

@@ -20,6 +20,9 @@ Route = tuple[str, str, str]
 """(`pods` or `deployments.apps` or `*`, subresource or "", verb)"""
 
 
+_OF_ONE = ("get", "update", "patch", "delete")
+
+
 class Routes:
     def __init__(self, reads: Reads, watches: Watches, writes: Writes, deletes: Deletes, subresources: Subresources, more: Mapping[Route, Verb]) -> None:
         table: dict[Route, Verb] = {
@@ -55,6 +58,12 @@ class Routes:
     def find(self, call: Call) -> Verb:
         """Raises NotFound (no such subresource), MethodNotAllowed."""
         resource, info = call.served.resource, call.info
+        if resource.namespaced and not info.namespace and info.name and info.verb not in ("list", "watch"):
+            raise errors.NotFound("the server could not find the requested resource")
+        if (info.verb in _OF_ONE and not info.name) or (info.verb == "create" and info.name and not info.subresource):
+            raise errors.MethodNotAllowed("the server does not allow this method on the requested resource")
+        if resource.namespaced and not info.namespace and info.verb not in ("list", "watch"):
+            raise errors.MethodNotAllowed("the server does not allow this method on the requested resource")
         if info.subresource and info.subresource not in resource.subresources:
             raise errors.NotFound("the server could not find the requested resource")
         verb = self._table.get((resource.group_resource, info.subresource, info.verb)) or self._table.get(("*", info.subresource, info.verb))

@@ -42,8 +42,7 @@ def selection(request: Request, served: Served, namespace: str | None) -> Select
     if field_selector is not None:
         unknown = [term.field for term in field_selector.terms if term.field not in served.cache.fields_of.names]
         if unknown:
-            kind = f'"{served.resource.api_version if served.resource.group else "/" + served.resource.version}, Resource={served.resource.plural}"'
-            raise BadRequest(
-                f'Unable to find {kind} that match label selector "{label_text}", field selector "{field_text}": field label not supported: {unknown[0]}'
-            )
+            if set(served.cache.fields_of.names) == {"metadata.name", "metadata.namespace"}:
+                raise BadRequest(f'"{unknown[0]}" is not a known field selector: only "metadata.name", "metadata.namespace"')
+            raise BadRequest(f"field label not supported: {unknown[0]}")
     return Selection(namespace or None, labels.parse(label_text) if label_text else None, field_selector, served.cache.fields_of)

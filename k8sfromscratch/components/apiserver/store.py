@@ -77,8 +77,9 @@ class Store:
         storage_key = served.storage_key(key)
         name = key.rpartition("/")[2]
         if dry_run:
-            if served.cache.get(key) is not None:
-                raise errors.already_exists(served.resource.plural, name, served.resource.group)
+            present = await self.fresh(served, key)
+            if present is not None:
+                raise _exists(served, present)
             return Entry(key, encode(build().obj), 0)
         lease = await self._lease(served)
         for _ in range(_ATTEMPTS_MAX):
@@ -87,14 +88,15 @@ class Store:
             result = await self._txn(
                 [Compare(storage_key, "VERSION", "EQUAL", 0), *write.along.compare],
                 [PutOp(storage_key, stored, lease), *write.along.writes],
-                [RangeOp(key=storage_key, count_only=True)],
+                [RangeOp(key=storage_key)],
             )
             if result.succeeded:
                 return Entry.from_stored(key, stored, result.revision)
             found = result.responses[0]
             assert isinstance(found, RangeResult)
-            if found.count:
-                raise errors.already_exists(served.resource.plural, name, served.resource.group)
+            present = _entry(found, key)
+            if present is not None:
+                raise _exists(served, present)
             # Someone has what was to be written along: the caches must show it before anything is proposed again.
             await self._feed.caught_up()
         raise errors.conflict(served.resource.plural, name, served.resource.group)
@@ -168,6 +170,13 @@ class Store:
             raise errors.ServiceUnavailable(f"the store has forgotten a lease of ours: {error}", retry_after_s=1) from error
         except Unavailable as error:
             raise errors.ServiceUnavailable(f"the store does not answer; whether it wrote is not known: {error}") from error
+
+
+def _exists(served: Served, present: Entry) -> errors.AlreadyExists:
+    error = errors.already_exists(served.resource.plural, present.key.rpartition("/")[2], served.resource.group)
+    if not present.decode()["metadata"].get("deletionTimestamp"):
+        return error
+    return errors.AlreadyExists(f"object is being deleted: {error.message}", details=error.details)
 
 
 def _entry(result: RangeResult, key: str) -> Entry | None:

@@ -66,6 +66,7 @@ _FIRST_STATUS: dict[str, Object] = {
 # Kubelets register their node with its status in one request.
 _CREATED_WITH_STATUS = frozenset({"nodes", "apiservices.apiregistration.k8s.io"})
 
+_IGNORED = frozenset({"creationTimestamp", "generation"})
 _DRAWN_BY_SERVER = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
 
 
@@ -107,8 +108,10 @@ def prepare_for_update(resource: Resource, obj: Object, old: Object, subresource
 
 
 def keep_system_metadata(obj: Object, old: Object) -> None:
+    """What a request leaves out is as it was; what it changes is for validation to refuse, but for what has always been ignored."""
     for key in _DRAWN_BY_SERVER:
-        _take(obj["metadata"], old["metadata"], key)
+        if key in _IGNORED or key not in obj["metadata"]:
+            _take(obj["metadata"], old["metadata"], key)
 
 
 def _keep_all_but_status(obj: Object, old: Object) -> None:

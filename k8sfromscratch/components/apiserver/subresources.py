@@ -80,6 +80,8 @@ class Subresources:
     async def _bind(self, call: Call, name: str, body: Object) -> Response:
         pods = self._catalog.of(PODS)
         target, metadata = body.get("target") or {}, body.get("metadata") or {}
+        if isinstance(metadata, dict) and metadata.get("name") not in (None, "", name):
+            raise errors.BadRequest("name in URL does not match name in Binding object")
         node = target.get("name") if isinstance(target, dict) else None
         if not isinstance(node, str) or not node or not isinstance(metadata, dict):
             cause = errors.Cause("FieldValueRequired", "Required value", "target.name")
@@ -107,7 +109,7 @@ class Subresources:
                 pod["metadata"]["annotations"] = {**(pod["metadata"].get("annotations") or {}), **metadata["annotations"]}
             conditions = [c for c in pod["status"].get("conditions") or [] if c["type"] != "PodScheduled"]
             now = rfc3339(self._env.clock.now())
-            pod["status"]["conditions"] = [*conditions, {"type": "PodScheduled", "status": "True", "lastTransitionTime": now}]
+            pod["status"]["conditions"] = [*conditions, {"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": now}]
             return Write(pod)
 
         await self._store.update(pods, pods.key(name, call.namespace), step, dry_run=call.dry_run)

@@ -23,7 +23,7 @@ from k8sfromscratch.components.apiserver.conversion import as_served
 from k8sfromscratch.components.apiserver.entries import Entry
 from k8sfromscratch.components.apiserver.feed import Feed
 from k8sfromscratch.components.apiserver.inflight import Streams
-from k8sfromscratch.components.apiserver.reads import parse_revision
+from k8sfromscratch.components.apiserver.reads import parse_revision, parse_seconds
 from k8sfromscratch.components.apiserver.selection import Selection, selection
 from k8sfromscratch.components.apiserver.transforms import Transformer
 from k8sfromscratch.process.clock import Clock
@@ -54,7 +54,7 @@ class Watches:
         revision = parse_revision(request.arg("resourceVersion"))
         bookmarks = request.arg("allowWatchBookmarks") in ("true", "1")
         initial = self._initial_events(call, revision)
-        timeout_s = _timeout_s(request.arg("timeoutSeconds")) or self._rng.uniform(_TIMEOUT_S_MIN, 2 * _TIMEOUT_S_MIN)
+        timeout_s = parse_seconds(request.arg("timeoutSeconds")) or self._rng.uniform(_TIMEOUT_S_MIN, 2 * _TIMEOUT_S_MIN)
         if revision is None:
             await self._feed.caught_up()
         elif initial and revision:
@@ -82,10 +82,10 @@ class Watches:
         match = call.request.arg("resourceVersionMatch")
         if not asked:
             if match:
-                raise errors.BadRequest("resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided")
+                raise _bad_options("resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided")
             return not revision
         if match != "NotOlderThan":
-            raise errors.BadRequest("resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
+            raise _bad_options("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
         return asked in ("true", "1")
 
     async def _lines(self, stream: "_Stream", cursor: Cursor, entries: Sequence[Entry], after: int, now: int, end_s: float) -> AsyncIterator[bytes]:
@@ -206,10 +206,5 @@ async def _once(line: bytes) -> AsyncIterator[bytes]:
     yield line
 
 
-def _timeout_s(text: str) -> float:
-    if not text:
-        return 0.0
-    try:
-        return max(0.0, float(int(text)))
-    except ValueError as error:
-        raise errors.BadRequest(f'timeoutSeconds: Invalid value: "{text[:64]}": must be a number of seconds') from error
+def _bad_options(why: str) -> errors.Invalid:
+    return errors.invalid_options("ListOptions", errors.Cause("FieldValueForbidden", f"Forbidden: {why}", "resourceVersionMatch"))

@@ -19,7 +19,7 @@ from k8sfromscratch.components.apiserver.entries import Entry, Object
 from k8sfromscratch.components.apiserver.feed import Feed
 from k8sfromscratch.components.apiserver.intake import Intake
 from k8sfromscratch.components.apiserver.names import generated
-from k8sfromscratch.components.apiserver.ownership import Owners, check_applied, check_options
+from k8sfromscratch.components.apiserver.ownership import Owners, check_applied, check_manager, check_options
 from k8sfromscratch.components.apiserver.patches import APPLY_PATCH, patcher
 from k8sfromscratch.components.apiserver.reads import Reads
 from k8sfromscratch.components.apiserver.store import Delete, Outcome, Store, Write
@@ -60,6 +60,7 @@ class Writes:
     # -- create
 
     async def create(self, call: Call) -> Response:
+        check_manager(call)
         entry = await self.create_object(call, self._intake.stored(call, self._intake.body(call)))
         return self._reads.one(call, entry, 201)
 
@@ -88,6 +89,8 @@ class Writes:
 
     async def _create_named(self, call: Call, obj: Object) -> Entry:
         served, metadata = call.served, obj["metadata"]
+        if metadata.get("resourceVersion") not in (None, "", "0"):
+            raise errors.BadRequest("resourceVersion should not be set on objects to be created")
         for key in ("resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"):
             metadata.pop(key, None)
         metadata["uid"] = self._env.uid()
@@ -127,6 +130,7 @@ class Writes:
     # -- update and patch
 
     async def update(self, call: Call) -> Response:
+        check_manager(call)
         body = self._intake.body(call)
 
         async def replace(_: Object) -> Object:
@@ -142,7 +146,7 @@ class Writes:
         patch = patcher(call)
 
         async def patched(old: Object) -> Object:
-            return self._intake.typed(call, patch(old))
+            return self._intake.patched(call, patch(old))
 
         return await self.change(call, patched)
 
@@ -226,21 +230,6 @@ class Writes:
         version = sent.get("resourceVersion")
         if version and version != "0" and version != kept["resourceVersion"]:
             raise errors.conflict(resource.plural, kept["name"], resource.group)
-        if kept.get("deletionTimestamp"):
-            added = [name for name in sent.get("finalizers") or [] if name not in (kept.get("finalizers") or [])]
-            if added:
-                raise errors.invalid(
-                    resource.kind,
-                    kept["name"],
-                    resource.group,
-                    [
-                        errors.Cause(
-                            "FieldValueForbidden",
-                            f"Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers {added}",
-                            "metadata.finalizers",
-                        )
-                    ],
-                )
 
 
 def _left_by_admission(request: AdmissionRequest) -> Object:

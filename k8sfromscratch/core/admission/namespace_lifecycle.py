@@ -11,12 +11,8 @@ class NamespaceLifecycle:
     name = "NamespaceLifecycle"
 
     def mutate(self, request: AdmissionRequest, view: View) -> None:
-        return
-
-    def validate(self, request: AdmissionRequest, view: View) -> None:
+        """Refuses: what is missing in a namespace that is not there must not be blamed instead by the plugins behind."""
         resource = request.resource
-        if request.operation == "DELETE" and resource == NAMESPACES and request.name in IMMORTAL:
-            raise errors.forbidden(resource.plural, request.name, resource.group, "this namespace may not be deleted")
         if request.operation != "CREATE" or not resource.namespaced:
             return
         namespace = view.get(NAMESPACES, request.namespace)
@@ -28,3 +24,8 @@ class NamespaceLifecycle:
             cause = {"reason": "NamespaceTerminating", "message": f"namespace {request.namespace} is being terminated", "field": "metadata.namespace"}
             error.details["causes"] = [cause]
             raise error
+
+    def validate(self, request: AdmissionRequest, view: View) -> None:
+        resource = request.resource
+        if request.operation == "DELETE" and resource == NAMESPACES and request.name in IMMORTAL:
+            raise errors.forbidden(resource.plural, request.name, resource.group, "this namespace may not be deleted")

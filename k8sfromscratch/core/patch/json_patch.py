@@ -2,7 +2,7 @@
 
     [{"op": "test", "path": "/spec/replicas", "value": 1}, {"op": "replace", "path": "/spec/replicas", "value": 2}]
 
-A patch that is no patch is a 400; one that does not fit the object, a failed `test` included, is a 422, as upstream has it.
+A patch that is no array is a 400; an operation that is none or does not fit the object, a failed `test` included, is a 422, as upstream has it.
 """
 
 import re
@@ -19,7 +19,7 @@ _INDEX = re.compile(r"0|[1-9][0-9]{0,9}")
 
 
 class _Misfit(Exception):
-    """The operation does not fit the document."""
+    """The operation is none, or does not fit the document."""
 
 
 def apply_json_patch(obj: dict[str, Any], patch: Any) -> Any:
@@ -31,8 +31,9 @@ def apply_json_patch(obj: dict[str, Any], patch: Any) -> Any:
     document: Any = copied(obj)
     copied_values = 0
     for operation in patch:
-        op, path, source, has_value, value = _decode(operation)
+        op = ""
         try:
+            op, path, source, has_value, value = _decode(operation)
             if op in ("copy", "move"):
                 value = _get(document, source)
                 if op == "copy":
@@ -44,7 +45,7 @@ def apply_json_patch(obj: dict[str, Any], patch: Any) -> Any:
                 else:
                     document = _remove(document, source)
             elif op != "remove" and not has_value:
-                raise BadRequest(f"error decoding patch: the operation {op} needs a value")
+                raise _Misfit("it needs a value")
             if op == "test":
                 _test(document, path, value)
             elif op == "remove":
@@ -57,7 +58,7 @@ def apply_json_patch(obj: dict[str, Any], patch: Any) -> Any:
         except _Misfit as misfit:
             raise Invalid(
                 "the server rejected our request due to an error in our request",
-                details={"causes": [{"reason": "UnexpectedServerResponse", "message": f"{op} operation does not apply: {misfit}"}]},
+                details={"causes": [{"reason": "UnexpectedServerResponse", "message": f"{op or 'an'} operation does not apply: {misfit}"}]},
             ) from misfit
     return document
 
@@ -65,10 +66,10 @@ def apply_json_patch(obj: dict[str, Any], patch: Any) -> Any:
 def _decode(operation: Any) -> tuple[str, tuple[str, ...], tuple[str, ...], bool, Any]:
     """(op, path, from, whether there is a value, value)"""
     if not isinstance(operation, dict):
-        raise BadRequest("error decoding patch: an operation must be an object")
+        raise _Misfit("it is not an object")
     op = operation.get("op")
     if op not in ("add", "remove", "replace", "move", "copy", "test"):
-        raise BadRequest(f"error decoding patch: unknown operation {op!r}")
+        raise _Misfit(f"there is no operation {op!r}")
     source = _pointer(operation.get("from")) if op in ("move", "copy") else ()
     return op, _pointer(operation.get("path")), source, "value" in operation, operation.get("value")
 
@@ -76,7 +77,7 @@ def _decode(operation: Any) -> tuple[str, tuple[str, ...], tuple[str, ...], bool
 def _pointer(text: Any) -> tuple[str, ...]:
     """`/a~1b/0` -> ("a/b", "0"); "" -> ()"""
     if not isinstance(text, str) or (text and not text.startswith("/")):
-        raise BadRequest(f"error decoding patch: {text!r} is not a JSON pointer")
+        raise _Misfit(f"{text!r} is not a JSON pointer")
     return tuple(part.replace("~1", "/").replace("~0", "~") for part in text.split("/")[1:])
 
 

@@ -84,7 +84,7 @@ def test_preconditions(with_api):
     async def main(api):
         created = await api.json("POST", CONFIG_MAPS, api.config_map("a"))
         wrong = await api.json("DELETE", f"{CONFIG_MAPS}/a", {"preconditions": {"uid": "x"}}, status=409)
-        assert "Precondition failed: UID in precondition: x" in wrong["message"]
+        assert "the UID in the precondition (x) does not match" in wrong["message"]
         await api.json("DELETE", f"{CONFIG_MAPS}/a", {"preconditions": {"resourceVersion": "1"}}, status=409)
         metadata = created["metadata"]
         await api.json("DELETE", f"{CONFIG_MAPS}/a", {"preconditions": {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]}}, status=200)
@@ -134,10 +134,8 @@ def test_the_first_namespaces_stay(with_api):
 @pytest.mark.parametrize(
     "options",
     [
-        {"propagationPolicy": "Sideways"},
         {"gracePeriodSeconds": "soon"},
         {"gracePeriodSeconds": True},
-        {"propagationPolicy": "Orphan", "orphanDependents": True},
         {"kind": "Pod"},
         [],
     ],
@@ -146,5 +144,16 @@ def test_bad_options_are_the_clients_fault(with_api, options):
     async def main(api):
         await api.json("POST", CONFIG_MAPS, api.config_map("a"))
         assert (await api.json("DELETE", f"{CONFIG_MAPS}/a", options))["code"] == 400
+
+    with_api(main)
+
+
+@pytest.mark.parametrize("options", [{"propagationPolicy": "Sideways"}, {"propagationPolicy": "Orphan", "orphanDependents": True}])
+def test_contradicting_options_are_told_as_an_invalid_object_is(with_api, options):
+    async def main(api):
+        await api.json("POST", CONFIG_MAPS, api.config_map("a"))
+        refused = await api.json("DELETE", f"{CONFIG_MAPS}/a", options, status=422)
+        assert refused["details"]["kind"] == "DeleteOptions"
+        assert refused["details"]["causes"][0]["field"] == "propagationPolicy"
 
     with_api(main)

@@ -121,14 +121,11 @@ def test_an_exact_version_is_that_moment(with_api):
         {"labelSelector": "="},
         {"fieldSelector": "spec.nodeName=x"},
         {"fieldSelector": "nonsense"},
-        {"limit": "-1"},
         {"limit": "x"},
         {"continue": "???"},
         {"continue": "e30"},
         {"resourceVersion": "x"},
-        {"resourceVersionMatch": "Exact"},
-        {"resourceVersionMatch": "Whatever", "resourceVersion": "1"},
-        {"resourceVersionMatch": "Exact", "resourceVersion": "0"},
+        {"timeoutSeconds": "x"},
         {"watch": "true", "timeoutSeconds": "x"},
     ],
 )
@@ -137,6 +134,23 @@ def test_bad_queries_are_the_clients_fault(with_api, query):
         refused = await api.json("GET", CONFIG_MAPS, **query)
         assert refused["code"] == 400, refused
         assert refused["status"] == "Failure"
+
+    with_api(main)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"resourceVersionMatch": "Exact"},
+        {"resourceVersionMatch": "Whatever", "resourceVersion": "1"},
+        {"resourceVersionMatch": "Exact", "resourceVersion": "0"},
+    ],
+)
+def test_contradicting_options_are_told_as_an_invalid_object_is(with_api, query):
+    async def main(api):
+        refused = await api.json("GET", CONFIG_MAPS, status=422, **query)
+        assert refused["details"]["kind"] == "ListOptions"
+        assert [cause["field"] for cause in refused["details"]["causes"]] == ["resourceVersionMatch"]
 
     with_api(main)
 

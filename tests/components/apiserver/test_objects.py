@@ -30,12 +30,14 @@ def test_an_object_is_created_read_changed_and_deleted(with_api):
 def test_what_the_client_may_not_choose_is_chosen_by_the_server(with_api):
     async def main(api):
         body = api.config_map("a")
-        body["metadata"] |= {"uid": "mine", "creationTimestamp": "2001-01-01T00:00:00Z", "resourceVersion": "7", "deletionTimestamp": "2001-01-01T00:00:00Z"}
+        body["metadata"] |= {"uid": "mine", "creationTimestamp": "2001-01-01T00:00:00Z", "deletionTimestamp": "2001-01-01T00:00:00Z"}
         metadata = (await api.json("POST", CONFIG_MAPS, body, status=201))["metadata"]
         assert metadata["uid"] != "mine"
         assert metadata["creationTimestamp"] != "2001-01-01T00:00:00Z"
-        assert metadata["resourceVersion"] != "7"
         assert "deletionTimestamp" not in metadata
+        body["metadata"] |= {"name": "b", "resourceVersion": "7"}
+        refused = await api.json("POST", CONFIG_MAPS, body, status=400)
+        assert refused["message"] == "resourceVersion should not be set on objects to be created"
 
     with_api(main)
 
@@ -102,7 +104,8 @@ def test_a_dry_run_answers_as_if_and_stores_nothing(with_api):
         assert (await api.json("PUT", f"{CONFIG_MAPS}/a", {**real, "data": {}}, status=200, dryRun="All")).get("data", {}) == {}
         await api.json("DELETE", f"{CONFIG_MAPS}/a", status=200, dryRun="All")
         assert await api.json("GET", f"{CONFIG_MAPS}/a", status=200) == real
-        assert (await api.json("POST", CONFIG_MAPS, api.config_map("b"), dryRun="Some"))["code"] == 400
+        assert (await api.json("POST", CONFIG_MAPS, api.config_map("b"), dryRun="Some"))["code"] == 422
+        assert (await api.json("POST", CONFIG_MAPS, api.config_map("a"), dryRun="All"))["reason"] == "AlreadyExists"
 
     with_api(main)
 

@@ -108,7 +108,7 @@ def test_initial_events_end_with_a_bookmark_that_says_so(with_api):
         assert bookmark["type"] == "BOOKMARK"
         assert bookmark["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
         assert bookmark["object"]["kind"] == "ConfigMap"
-        refused = await api.json("GET", CONFIG_MAPS, watch="true", sendInitialEvents="true", status=400)
+        refused = await api.json("GET", CONFIG_MAPS, watch="true", sendInitialEvents="true", status=422)
         assert "resourceVersionMatch" in refused["message"]
 
     with_api(main)

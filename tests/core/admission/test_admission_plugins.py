@@ -34,15 +34,15 @@ def pod(**spec):
 def test_nothing_is_created_where_there_is_no_namespace():
     plugin, obj = NamespaceLifecycle(), {"metadata": {"name": "a"}}
     with pytest.raises(NotFound, match='namespaces "n" not found'):
-        plugin.validate(creating(CONFIG_MAPS, obj), MemoryView())
-    plugin.validate(creating(CONFIG_MAPS, obj), MemoryView(namespace("n")))
-    plugin.validate(creating(NAMESPACES, namespace("m")), MemoryView())
+        plugin.mutate(creating(CONFIG_MAPS, obj), MemoryView())
+    plugin.mutate(creating(CONFIG_MAPS, obj), MemoryView(namespace("n")))
+    plugin.mutate(creating(NAMESPACES, namespace("m")), MemoryView())
 
 
 def test_nothing_is_created_in_a_namespace_that_is_going():
     view = MemoryView(namespace("n", deletionTimestamp="2026-01-01T00:00:00Z"))
     with pytest.raises(Forbidden) as caught:
-        NamespaceLifecycle().validate(creating(CONFIG_MAPS, {"metadata": {"name": "a"}}), view)
+        NamespaceLifecycle().mutate(creating(CONFIG_MAPS, {"metadata": {"name": "a"}}), view)
     assert caught.value.details["causes"] == [{"reason": "NamespaceTerminating", "message": "namespace n is being terminated", "field": "metadata.namespace"}]
 
 

@@ -69,17 +69,27 @@ def test_what_does_not_fit_is_invalid(patch):
         None,
         {},
         "x",
-        [1],
-        [{}],
-        [{"op": "jump", "path": "/a"}],
-        [{"op": "add", "path": "a", "value": 1}],
-        [{"op": "add", "path": "/a"}],
-        [{"op": "copy", "path": "/a"}],
     ],
 )
 def test_what_is_no_patch_is_a_bad_request(patch):
     with pytest.raises(BadRequest):
         apply_json_patch({"a": 1}, patch)
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        1,
+        {},
+        {"op": "jump", "path": "/a"},
+        {"op": "add", "path": "a", "value": 1},
+        {"op": "add", "path": "/a"},
+        {"op": "copy", "path": "/a"},
+    ],
+)
+def test_what_is_no_operation_is_invalid(operation):
+    with pytest.raises(Invalid, match="rejected our request due to an error in our request"):
+        apply_json_patch({"a": 1}, [operation])
 
 
 def test_patches_cannot_grow_without_bound():
