@@ -17,6 +17,9 @@ from k8sfromscratch.storage.interface import Unavailable
 CONNECT_S = 5.0
 CALL_S = 10.0
 """How long a unary call may take.  Longer than a healthy store needs under any load, and than the election of a leader."""
+ACK_S = 0.02
+"""What only acknowledges (pings, settings, windows) goes out with the next request, or after this.  grpc-go measures the link by a ping with
+nearly every request: to answer each at once woke both sides once more for every call.  Our windows leave room for far longer."""
 CLOSE_S = 1.0
 """How long the other side may take to say goodbye in TLS."""
 PAUSE_FIRST_S = 0.05
@@ -93,6 +96,7 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._unary: dict[int, _Call] = {}
         self._call_timer: asyncio.TimerHandle | None = None
+        self._ack_timer: asyncio.TimerHandle | None = None
         self._answers: dict[int, bytes] = {}
         self._streams: dict[int, Incoming] = {}
         self._flushing = False
@@ -112,7 +116,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        for timer in (self._timer, self._call_timer):
+        for timer in (self._timer, self._call_timer, self._ack_timer):
             if timer is not None:
                 timer.cancel()
         self.lost.set()
@@ -143,8 +147,12 @@ class _Connection(asyncio.Protocol):
                 self._finished(event.stream, event.code, event.text)
             elif (incoming := self._streams.get(event.stream)) is not None:
                 incoming.put(event.data)
-        if self.rpc.http.has_output:
-            self._flush_soon()
+        if self.rpc.http.has_output and self._ack_timer is None:
+            self._ack_timer = asyncio.get_running_loop().call_later(ACK_S, self._flush_acks)
+
+    def _flush_acks(self) -> None:
+        self._ack_timer = None
+        self._flush()
 
     def call(self, method: str, message: bytes) -> "tuple[int, asyncio.Future[bytes]]":
         """The call's stream, and its answer; who no longer waits for that cancels the stream."""
