@@ -6,7 +6,7 @@ Conversion between versions is the strategy None: only the apiVersion differs.  
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -20,20 +20,12 @@ from k8sfromscratch.api.resource import Resource
 from k8sfromscratch.api.schema_node import SchemaNode
 from k8sfromscratch.api.structural import Structural
 from k8sfromscratch.components.apiserver.entries import FieldsOf
+from k8sfromscratch.components.apiserver.scale import ScalePaths
 from k8sfromscratch.core.custom_rules import Rules
 
 Object = dict[str, Any]
 
 ESTABLISHED, NAMES_ACCEPTED, TERMINATING = "Established", "NamesAccepted", "Terminating"
-
-
-@dataclass(frozen=True, slots=True)
-class ScalePaths:
-    """Where a custom resource keeps what its scale subresource shows."""
-
-    replicas: tuple[str, ...]
-    status_replicas: tuple[str, ...]
-    selector: tuple[str, ...] | None
 
 
 class CustomVersion:

@@ -56,7 +56,7 @@ class Intake:
     def patched(self, call: Call, value: Any) -> Object:
         """Raises Invalid for what a patch has made of the object, if it is none of this kind any more."""
         try:
-            obj, warnings = schema.check(call.served.resource, value, field_validation=call.field_validation)
+            obj, warnings = _checked(call, value, call.field_validation)
         except errors.BadRequest as error:
             if error.message.startswith("strict decoding error"):
                 raise
@@ -75,7 +75,7 @@ class Intake:
         if stated and not stated["kind"]:
             raise errors.BadRequest("failed to create typed patch object: kind must be set")
         # Whose a field is that nobody knows cannot be said: here unknown fields are refused, whatever fieldValidation says.
-        obj, _ = schema.check(resource, value, field_validation="Strict")
+        obj, _ = _checked(call, value, "Strict")
         if call.info.subresource == "status":
             obj = {key: obj[key] for key in ("apiVersion", "kind", "metadata", "status") if key in obj}
         elif "status" in call.served.resource.subresources:

@@ -9,7 +9,6 @@ from k8sfromscratch.api import errors
 from k8sfromscratch.components.apiserver.call import Call
 from k8sfromscratch.components.apiserver.deletes import Deletes
 from k8sfromscratch.components.apiserver.reads import Reads
-from k8sfromscratch.components.apiserver.scale import SCALED
 from k8sfromscratch.components.apiserver.subresources import Subresources
 from k8sfromscratch.components.apiserver.watches import Watches
 from k8sfromscratch.components.apiserver.writes import Writes
@@ -38,11 +37,10 @@ class Routes:
             ("pods", "binding", "create"): subresources.bind,
             ("bindings", "", "create"): subresources.bind_by_body,
             ("pods", "eviction", "create"): subresources.evict,
+            ("*", "scale", "get"): subresources.get_scale,
+            ("*", "scale", "update"): subresources.update_scale,
+            ("*", "scale", "patch"): subresources.patch_scale,
         }
-        for resource in SCALED:
-            table[(resource, "scale", "get")] = subresources.get_scale
-            table[(resource, "scale", "update")] = subresources.update_scale
-            table[(resource, "scale", "patch")] = subresources.patch_scale
         # The object itself, of which `strategies` lets only some fields change.
         for resource, subresource in (
             ("*", "status"),

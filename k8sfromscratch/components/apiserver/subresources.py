@@ -16,7 +16,7 @@ from k8sfromscratch.components.apiserver.deletes import Deletes, options_from
 from k8sfromscratch.components.apiserver.disruption import Verdict, judge_eviction, with_disruption
 from k8sfromscratch.components.apiserver.entries import Entry, Object
 from k8sfromscratch.components.apiserver.feed import Feed
-from k8sfromscratch.components.apiserver.scale import scale_of, with_scale
+from k8sfromscratch.components.apiserver.scale import ScalePaths, scale_of, with_scale
 from k8sfromscratch.components.apiserver.store import Delete, Store, Write
 from k8sfromscratch.components.apiserver.writes import Writes
 from k8sfromscratch.core.admission.types import AdmissionRequest
@@ -40,27 +40,27 @@ class Subresources:
 
     async def get_scale(self, call: Call) -> Response:
         await self._feed.caught_up()
-        return replies.of(scale_of(self._entry(call).decode()), call.output)
+        return _scale_reply(call, self._entry(call))
 
     async def update_scale(self, call: Call) -> Response:
         body = _an_object(negotiation.decode_body(call.request), "Scale")
 
         async def mutate(old: Object) -> Object:
-            return copied_object(with_scale(old, body))
+            return copied_object(with_scale(old, body, _scale_paths(call)))
 
         outcome = await self._writes.change_object(call, mutate)
-        return replies.of(scale_of(outcome.entry.decode()), call.output)
+        return _scale_reply(call, outcome.entry)
 
     async def patch_scale(self, call: Call) -> Response:
         patch = patches.patcher(call)
 
         async def mutate(old: Object) -> Object:
-            scale = scale_of(old)
+            scale = scale_of(old, _scale_paths(call))
             del scale["metadata"]["resourceVersion"]
-            return copied_object(with_scale(old, patch(scale)))
+            return copied_object(with_scale(old, patch(scale), _scale_paths(call)))
 
         outcome = await self._writes.change_object(call, mutate)
-        return replies.of(scale_of(outcome.entry.decode()), call.output)
+        return _scale_reply(call, outcome.entry)
 
     # -- pods
 
@@ -173,6 +173,14 @@ class Subresources:
         if entry is None:
             raise errors.not_found(call.served.resource.plural, call.info.name, call.served.resource.group)
         return entry
+
+
+def _scale_paths(call: Call) -> ScalePaths | None:
+    return None if call.served.custom is None else call.served.custom.scale
+
+
+def _scale_reply(call: Call, entry: Entry) -> Response:
+    return replies.of(scale_of(entry.decode(), _scale_paths(call)), call.output)
 
 
 def _an_object(body: Any, kind: str) -> Object:
