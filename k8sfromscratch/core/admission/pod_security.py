@@ -41,7 +41,7 @@ def _in_cron_job(obj: Object) -> Object | None:
     return _in_spec((obj.get("spec") or {}).get("jobTemplate") or {})
 
 
-_TEMPLATES: Mapping[Resource, Callable[[Object], Object | None]] = {
+TEMPLATES: Mapping[Resource, Callable[[Object], Object | None]] = {
     POD_TEMPLATES: lambda obj: obj.get("template"),
     CRON_JOBS: _in_cron_job,
     **dict.fromkeys((REPLICATION_CONTROLLERS, REPLICA_SETS, DEPLOYMENTS, STATEFUL_SETS, DAEMON_SETS, JOBS), _in_spec),
@@ -64,8 +64,8 @@ class PodSecurity:
         elif request.resource == NAMESPACES:
             if not request.subresource:
                 self._namespace(request, obj, view)
-        elif request.resource in _TEMPLATES and not request.subresource:
-            template = _TEMPLATES[request.resource](obj)
+        elif request.resource in TEMPLATES and not request.subresource:
+            template = TEMPLATES[request.resource](obj)
             if template is not None:
                 _warn(request, _subject(template), _policy(request, view).warn)
 

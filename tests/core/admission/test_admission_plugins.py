@@ -3,8 +3,8 @@
 import pytest
 
 from k8sfromscratch.api.errors import Forbidden, NotFound
-from k8sfromscratch.api.registry import CONFIG_MAPS, NAMESPACES, PODS, PRIORITY_CLASSES
-from k8sfromscratch.core.admission.chain import OFF_BY_DEFAULT, PLUGINS, Chain, UnknownPlugin, chain
+from k8sfromscratch.api.registry import CONFIG_MAPS, NAMESPACES, PODS, PRIORITY_CLASSES, RESOURCES
+from k8sfromscratch.core.admission.chain import KINDS, OFF_BY_DEFAULT, PLUGINS, Chain, UnknownPlugin, chain
 from k8sfromscratch.core.admission.default_toleration_seconds import DefaultTolerationSeconds
 from k8sfromscratch.core.admission.namespace_lifecycle import NamespaceLifecycle
 from k8sfromscratch.core.admission.priority import Priority
@@ -119,3 +119,24 @@ def test_the_chain_runs_in_the_tables_order_and_each_phase_for_all():
     with pytest.raises(UnknownPlugin, match='"AlwaysPullImages" is not supported'):
         chain(lambda: "12345", enable=["AlwaysPullImages"])
     assert "Priority" in chain(lambda: "12345", disable=["AlwaysPullImages"]).names
+
+
+@pytest.mark.parametrize("name", sorted(KINDS))
+def test_a_plugin_is_asked_about_the_kinds_it_knows(name):
+    asked = []
+
+    class Spy:
+        def __init__(self):
+            self.name = name
+
+        def mutate(self, request, view):
+            asked.append(request.resource)
+
+        def validate(self, request, view):
+            asked.append(request.resource)
+
+    spied = Chain([Spy()])
+    for resource in RESOURCES:
+        spied.mutate(creating(resource, {"metadata": {"name": "a"}}), MemoryView())
+        spied.validate(creating(resource, {"metadata": {"name": "a"}}), MemoryView())
+    assert set(asked) == set(KINDS[name])
