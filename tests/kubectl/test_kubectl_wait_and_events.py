@@ -52,26 +52,26 @@ def test_for_several_at_once(live):
 
 
 def test_events(live_release):
-    live_release("create", "deployment", "web", "--image=nginx")
-    live_release("rollout", "status", "deployment/web", "--timeout=30s")
-    heading, *rows = live_release.table("events", "--for=deployment/web")
-    assert heading == ["LAST SEEN", "TYPE", "REASON", "OBJECT", "MESSAGE"]
-    assert [row[1:4] for row in rows] == [["Normal", "ScalingReplicaSet", "Deployment/web"]]
-    assert rows[0][4].startswith("Scaled up replica set web-") and rows[0][4].endswith("to 1")
-    listed = live_release.table("get", "events", "--field-selector=involvedObject.kind=Deployment,reason=ScalingReplicaSet")
-    assert listed[0] == heading and listed[1][3] == "deployment/web"
-    assert live_release("events", "--types=Warning").strip() == ""
-    newer = live_release("get", "events.events.k8s.io", "--no-headers", "--field-selector=regarding.name=web")
-    assert "ScalingReplicaSet" in newer
     with live_release.start("events", "--watch") as watching:
-        watching.until("ScalingReplicaSet")
+        live_release("create", "deployment", "web", "--image=nginx")
+        watching.until("from 0 to 1")
+        heading, *rows = live_release.table("events", "--for=deployment/web")
+        assert heading == ["LAST SEEN", "TYPE", "REASON", "OBJECT", "MESSAGE"]
+        assert [row[1:4] for row in rows] == [["Normal", "ScalingReplicaSet", "Deployment/web"]]
+        listed = live_release.table("get", "events", "--field-selector=involvedObject.kind=Deployment,reason=ScalingReplicaSet")
+        assert listed[0] == heading and listed[1][3] == "deployment/web"
+        assert live_release("events", "--types=Warning").strip() == ""
+        newer = live_release("get", "events.events.k8s.io", "--no-headers", "--field-selector=regarding.name=web")
+        assert "ScalingReplicaSet" in newer
         live_release("scale", "deployment", "web", "--replicas=2")
         watching.until("from 1 to 2")
 
 
 def test_events_of_pods_that_end(live):
     pod = {"metadata": {"name": "p", "annotations": {RUN_ANNOTATION: "0.1"}}, "spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}
-    live.ask(f"/api/v1/namespaces/{live.namespace}/pods", pod)
+    with live.start("events", "--watch") as watching:
+        live.ask(f"/api/v1/namespaces/{live.namespace}/pods", pod)
+        watching.until("Successfully assigned")
     live("wait", "pod/p", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=30s")
     assert live.table("get", "pod", "p")[1][:3] == ["p", "0/1", "Completed"]
     assert "Successfully assigned" in live("events", "--for=pod/p")

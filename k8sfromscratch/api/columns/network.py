@@ -99,4 +99,4 @@ def service_cidr(obj: Object, now: datetime) -> list[Any]:
 def ip_address(obj: Object, now: datetime) -> list[Any]:
     ref = (obj.get("spec") or {}).get("parentRef") or {}
     kind = f"{ref.get('resource', '')}{'.' + ref['group'] if ref.get('group') else ''}"
-    return [obj["metadata"]["name"], "/".join(part for part in (kind, ref.get("namespace"), ref.get("name")) if part), age(obj, now)]
+    return [obj["metadata"]["name"], "/".join(part for part in (kind, ref.get("namespace"), ref.get("name")) if part)]

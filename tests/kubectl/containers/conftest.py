@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from k8sfromscratch.api.registry import PODS
+from k8sfromscratch.testing.kubectl import Kubectl
 from k8sfromscratch.testing.private_containerd import PROGRAMS, PrivateContainerd
 
 FOREVER = "trap 'exit 0' TERM; sleep 1000 & wait"
@@ -29,8 +30,8 @@ def node(needs: Callable[..., None], request: pytest.FixtureRequest) -> Iterator
         daemon.stop()
 
 
-@pytest.fixture(params=None)
-def containers(node: str, release: Any) -> Iterator["Containers"]:
+@pytest.fixture
+def containers(node: str, release: Kubectl) -> Iterator["Containers"]:
     """With each release: the streams go by SPDY, by WebSocket, or by SPDY within a WebSocket, as the release likes best."""
     made = Containers(release)
     yield made
@@ -38,14 +39,14 @@ def containers(node: str, release: Any) -> Iterator["Containers"]:
 
 
 @pytest.fixture
-def newest(node: str, kubectl: Any) -> Iterator["Containers"]:
+def newest(node: str, kubectl: Kubectl) -> Iterator["Containers"]:
     made = Containers(kubectl)
     yield made
     made.remove()
 
 
 class Containers:
-    def __init__(self, kubectl: Any) -> None:
+    def __init__(self, kubectl: Kubectl) -> None:
         self.kubectl = kubectl
 
     def pod(self, name: str = "web", *commands: str, ready: bool = True, **spec: Any) -> str:
