@@ -30,6 +30,7 @@ from k8sfromscratch.core.admission.chain import RESOURCE_QUOTA, UnknownPlugin, c
 from k8sfromscratch.core.authz.types import UserInfo
 from k8sfromscratch.process import memory, pki
 from k8sfromscratch.process.clock import Env
+from k8sfromscratch.process.profiling import Profiling
 from k8sfromscratch.process.server import serve
 from k8sfromscratch.process.service import StartError
 from k8sfromscratch.process.tls import TlsError, TlsFiles, client_context
@@ -105,9 +106,11 @@ def options_of(flags: ApiServerFlags, env: Env, guard: Security) -> ApiServerOpt
         admission=admission,
         last_validators=_quota(RESOURCE_QUOTA not in flags.disable_admission_plugins),
         routes=_routes(guard, kubelets_from_flags(flags)),
-        paths=guard.paths,
+        paths={**guard.paths, **(Profiling().paths if flags.profiling else {})},
         hooks=(*bootstrap.HOOKS, *guard.hooks),
         ranges=ranges,
+        route_by_endpoint=flags.enable_aggregator_routing,
+        proxy_client=TlsFiles(flags.proxy_client_cert_file, flags.proxy_client_key_file) if flags.proxy_client_cert_file else None,
         event_ttl_s=int(flags.event_ttl),
         compaction_interval_s=flags.etcd_compaction_interval,
         max_requests_inflight=flags.max_requests_inflight,

@@ -58,7 +58,7 @@ class ApiServerFlags(Flags):
     kubelet_preferred_address_types: list[str] = Field(
         default=["Hostname", "InternalDNS", "InternalIP", "ExternalDNS", "ExternalIP"], description="which of a node's addresses to use, the best first"
     )
-    enable_aggregator_routing: bool = Field(False, description="accepted for upstream's sake: APIServices are not proxied yet")
+    enable_aggregator_routing: bool = Field(False, description="dial webhooks and extension apiservers at an endpoint of their Service, not at its cluster IP")
 
     max_requests_inflight: int = Field(400, ge=0, description="reading requests served at once; 0 for no limit")
     max_mutating_requests_inflight: int = Field(200, ge=0, description="changing requests served at once; 0 for no limit")

@@ -13,6 +13,8 @@ import orjson
 
 from k8sfromscratch.api.errors import NotFound
 from k8sfromscratch.api.resource import Resource
+from k8sfromscratch.components.apiserver import api_services
+from k8sfromscratch.components.apiserver.aggregation import Aggregation
 from k8sfromscratch.components.apiserver.catalog import Catalog
 from k8sfromscratch.components.apiserver.negotiation import accepts_discovery
 from k8sfromscratch.process.http import Request, Response
@@ -38,11 +40,11 @@ _PROXY_VERBS = ("create", "delete", "get", "patch", "update")
 
 
 class Discovery:
-    def __init__(self, catalog: Catalog, server_address: str = "") -> None:
-        self._catalog = catalog
+    def __init__(self, catalog: Catalog, others: Aggregation, server_address: str = "") -> None:
+        self._catalog, self._others = catalog, others
         self._server_address = server_address
         self._kept: dict[str, tuple[bytes, str]] = {}
-        self._kept_at = -1
+        self._kept_at = (-1, -1)
 
     def answer(self, request: Request) -> Response:
         """Raises NotFound for a path under /api and /apis that is none of these documents."""
@@ -56,14 +58,20 @@ class Discovery:
             return self._document(request, "api/v1", lambda: self._resources("", "v1"))
         if parts[0] == "apis" and len(parts) == 2 and self._of_group(parts[1]):
             return self._document(request, request.path, lambda: {"kind": "APIGroup", "apiVersion": "v1", **self._group(parts[1])})
+        if parts[0] == "apis" and len(parts) == 2 and parts[1] in self._groups_of_others():
+            return self._document(
+                request, request.path, lambda: {"kind": "APIGroup", "apiVersion": "v1", **api_services.api_group(parts[1], self._others.remotes)}
+            )
         if parts[0] == "apis" and len(parts) == 3 and any(r.version == parts[2] for r in self._of_group(parts[1])):
             return self._document(request, request.path, lambda: self._resources(parts[1], parts[2]))
         raise NotFound("the server could not find the requested resource")
 
     def _document(self, request: Request, key: str, build: Any, content_type: str = "application/json") -> Response:
-        if self._kept_at != self._catalog.changes:
+        _ = self._others.remotes
+        now = (self._catalog.changes, self._others.changes)
+        if self._kept_at != now:
             self._kept.clear()
-            self._kept_at = self._catalog.changes
+            self._kept_at = now
         if key not in self._kept:
             body = orjson.dumps(build())
             self._kept[key] = (body, f'"{hashlib.sha256(body).hexdigest().upper()}"')
@@ -76,6 +84,11 @@ class Discovery:
         return Response(200, body, content_type, headers)
 
     # -- what there is
+
+    def _groups_of_others(self) -> list[str]:
+        """Those of which nothing is ours, the most preferred first."""
+        ours = set(self._group_names())
+        return list(dict.fromkeys(remote.group for remote in self._others.remotes if remote.group not in ours))
 
     def _resources_of_all(self) -> Iterable[Resource]:
         return (served.resource for served in self._catalog)
@@ -98,7 +111,9 @@ class Discovery:
         return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": addresses}
 
     def _groups(self) -> Object:
-        return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [self._group(name) for name in self._group_names() if name]}
+        ours = [self._group(name) for name in self._group_names() if name]
+        others = [api_services.api_group(name, self._others.remotes) for name in self._groups_of_others()]
+        return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [*ours, *others]}
 
     def _group(self, name: str) -> Object:
         versions = [{"groupVersion": f"{name}/{version}", "version": version} for version in self._group_versions(name)]
@@ -140,6 +155,12 @@ class Discovery:
             }
             for name in groups
         ]
+        if root == "apis":
+            remotes, documents = self._others.remotes, self._others.documents
+            items += [
+                {"metadata": {"name": name, "creationTimestamp": None}, "versions": api_services.aggregated_versions(name, remotes, documents)}
+                for name in self._groups_of_others()
+            ]
         return {"kind": _GROUP_LIST, "apiVersion": f"apidiscovery.k8s.io/{form}", "metadata": {}, "items": items}
 
     def _aggregated_version(self, group: str, version: str) -> Object:

@@ -5,13 +5,15 @@ few milliseconds to make; only hashes are kept.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
 
 from k8sfromscratch.api import openapi, openapi_protobuf
 from k8sfromscratch.api.errors import NotAcceptable, NotFound
+from k8sfromscratch.api.resource import Resource
+from k8sfromscratch.components.apiserver.aggregation import Aggregation
 from k8sfromscratch.components.apiserver.catalog import Catalog
 from k8sfromscratch.components.apiserver.negotiation import accepts_discovery
 from k8sfromscratch.process.http import Request, Response
@@ -23,37 +25,43 @@ _FOREVER = "public, immutable, max-age=31536000"
 
 
 class OpenApiDocuments:
-    def __init__(self, catalog: Catalog) -> None:
-        self._catalog = catalog
+    def __init__(self, catalog: Catalog, others: Aggregation) -> None:
+        self._catalog, self._others = catalog, others
         self._hashes: dict[str, str] = {}
         self._hashed_at = -1
 
     def answer(self, request: Request) -> Response:
         """Raises NotFound, NotAcceptable."""
         if request.path == "/openapi/v2" and _prefers_protobuf(request):
-            return self._document(request, "v2.pb", lambda: openapi_protobuf.encode(openapi.openapi_v2()), openapi_protobuf.CONTENT_TYPE)
+            return self._document(request, "v2.pb", lambda: openapi_protobuf.encode(openapi.openapi_v2(self._customs())), openapi_protobuf.CONTENT_TYPE)
         _require_json(request)
         if request.path == "/openapi/v2":
-            return self._document(request, "v2", lambda: orjson.dumps(openapi.openapi_v2()))
+            return self._document(request, "v2", lambda: orjson.dumps(openapi.openapi_v2(self._customs())))
         if request.path == _ROOT:
             return Response(200, orjson.dumps(self._index()))
         for group, version in self._group_versions():
             path = _path(group, version)
             if request.path == f"{_ROOT}/{path}":
-                return self._document(request, path, lambda group=group, version=version: orjson.dumps(openapi.openapi_v3(group, version)))  # type: ignore[misc]
+                return self._document(request, path, lambda group=group, version=version: self._v3(group, version))  # type: ignore[misc]
         raise NotFound("the server could not find the requested resource")
 
     def _group_versions(self) -> list[tuple[str, str]]:
         return list(dict.fromkeys((served.resource.group, served.resource.version) for served in self._catalog))
+
+    def _v3(self, group: str, version: str) -> bytes:
+        return orjson.dumps(openapi.openapi_v3(group, version, self._customs()))
+
+    def _customs(self) -> list[tuple[Resource, Mapping[str, Any]]]:
+        return [(served.resource, served.custom.schema.raw) for served in self._catalog if served.custom is not None]
 
     def _index(self) -> dict[str, Any]:
         self._refresh()
         for group, version in self._group_versions():
             path = _path(group, version)
             if path not in self._hashes:
-                self._hashes[path] = _hash(orjson.dumps(openapi.openapi_v3(group, version)))
+                self._hashes[path] = _hash(self._v3(group, version))
         paths = {path: {"serverRelativeURL": f"{_ROOT}/{path}?hash={self._hashes[path]}"} for path in sorted(self._hashes) if not path.startswith("v2")}
-        return {"paths": paths}
+        return {"paths": {**self._others.openapi_index(), **paths}}
 
     def _document(self, request: Request, key: str, build: Callable[[], bytes], content_type: str = "application/json") -> Response:
         self._refresh()

@@ -57,7 +57,7 @@ class Paths:
         if endpoint == "readyz":
             checks["informer-sync"] = lambda: None if server.feed.synced else "the watch cache is not filled yet"
             checks["shutdown"] = lambda: "process is shutting down" if server.stopping else None
-        for name, _ in server.options.hooks:
+        for name in server.hook_names:
             checks[f"poststarthook/{name}"] = lambda name=name: "not finished" if name in server.hooks_pending else None  # type: ignore[misc]
         return checks
 

@@ -15,8 +15,10 @@ from typing import Protocol
 from k8sfromscratch.api import errors
 from k8sfromscratch.api.registry import RESOURCES
 from k8sfromscratch.client import Client, DirectTransport
-from k8sfromscratch.components.apiserver import bootstrap, compaction, negotiation, replies, request_info
+from k8sfromscratch.components.apiserver import aggregation_controller, bootstrap, compaction, negotiation, replies, request_info
 from k8sfromscratch.components.apiserver.admission import Admission, AsyncValidator
+from k8sfromscratch.components.apiserver.aggregation import Aggregation
+from k8sfromscratch.components.apiserver.aggregation_controller import AggregationController
 from k8sfromscratch.components.apiserver.allocation import Allocations, Ranges
 from k8sfromscratch.components.apiserver.allocation_loop import AllocationLoop
 from k8sfromscratch.components.apiserver.authorization import attributes_of, denied
@@ -39,6 +41,7 @@ from k8sfromscratch.components.apiserver.paths import Paths
 from k8sfromscratch.components.apiserver.reads import Reads
 from k8sfromscratch.components.apiserver.request_info import RequestInfo
 from k8sfromscratch.components.apiserver.routes import Route, Routes, Verb
+from k8sfromscratch.components.apiserver.service_resolver import ServiceResolver
 from k8sfromscratch.components.apiserver.store import Store
 from k8sfromscratch.components.apiserver.subresources import Subresources
 from k8sfromscratch.components.apiserver.transforms import Transformer
@@ -49,6 +52,7 @@ from k8sfromscratch.core.admission.chain import Chain
 from k8sfromscratch.core.authz.types import LOOPBACK, Attributes, Decision, UserInfo
 from k8sfromscratch.process.clock import Env
 from k8sfromscratch.process.http import Request, Response, Upgrade
+from k8sfromscratch.process.tls import TlsFiles
 from k8sfromscratch.storage.interface import Storage, StorageError
 
 log = logging.getLogger(__name__)
@@ -97,6 +101,8 @@ class ApiServerOptions:
     """Where clients reach this apiserver; with it, the `kubernetes` Service is kept."""
     route_by_endpoint: bool = False
     """--enable-aggregator-routing: Services that serve us are dialled at an endpoint, not at their cluster IP."""
+    proxy_client: TlsFiles | None = None
+    """Our certificate for extension apiservers, which believe its holder who asks."""
     event_ttl_s: int = 3600
     compaction_interval_s: float = compaction.INTERVAL_S
     max_requests_inflight: int = 400
@@ -113,11 +119,15 @@ class ApiServer:
         self.feed = Feed(storage, self.catalog.caches)
         self.store = Store(storage, self.feed, EventLeases(storage, env.clock, self.options.event_ttl_s))
         self.metrics = Metrics()
-        self.hooks_pending = [name for name, _ in self.options.hooks]
         transformer = Transformer(env.clock)
         self.allocations = Allocations(self.catalog, self.options.ranges, env)
         intake = Intake()
-        self.webhooks = Webhooks(self.catalog, self.view, env, by_endpoint=self.options.route_by_endpoint)
+        services = ServiceResolver(self.view, env.rng, by_endpoint=self.options.route_by_endpoint)
+        self.aggregation = Aggregation(self.view, services, self.options.proxy_client)
+        self._aggregation_controller = AggregationController(self)
+        self._hooks = (*self.options.hooks, (aggregation_controller.HOOK, self._aggregation_controller.register))
+        self.hooks_pending = [name for name, _ in self._hooks]
+        self.webhooks = Webhooks(self.catalog, self.view, env, services)
         self.admission = Admission(self.options.admission, self.view, self.feed, self.webhooks, last=self.options.last_validators(self))
         self.reads = Reads(storage, self.feed, transformer)
         self._inflight = InFlight(self.options.max_requests_inflight, self.options.max_mutating_requests_inflight, self.metrics)
@@ -125,11 +135,11 @@ class ApiServer:
         self.watches = Watches(self._streams, self.feed, transformer, env.clock, env.rng)
         self.writes = Writes(self.store, self.feed, intake, self.admission, self.view, self.allocations, self.reads, env)
         self.deletes = Deletes(self.store, self.feed, self.admission, self.allocations, self.reads, env)
-        subresources = Subresources(self.catalog, self.store, self.feed, self.writes, self.deletes, self.admission, self.view, env)
+        subresources = Subresources(self.catalog, self.store, self.feed, self.writes, self.deletes, self.admission, self.view, transformer, env)
         self._routes = Routes(self.reads, self.watches, self.writes, self.deletes, subresources, self.options.routes(self))
         self._custom = CustomController(self.catalog, self.store, self.feed, self.deletes, CustomDefinitions(self.catalog, self.feed), env)
         self._deadlines = Deadlines(_REQUEST_TIMEOUT_S)
-        self._paths = Paths(self, Discovery(self.catalog), OpenApiDocuments(self.catalog))
+        self._paths = Paths(self, Discovery(self.catalog, self.aggregation), OpenApiDocuments(self.catalog, self.aggregation))
         self.loopback = Client(DirectTransport(self.handle, LOOPBACK), user_agent="kube-apiserver")
         """The apiserver as a client of itself: through all filters, as a member of system:masters."""
         self.stopping = False
@@ -141,12 +151,13 @@ class ApiServer:
         """Returns when the caches hold what the store holds, every hook has run, and the `kubernetes` Service is there."""
         await self.feed.start()
         self._loops.append(asyncio.create_task(self._custom.run(), name="apiserver-custom-resource-definitions"))
-        for name, hook in self.options.hooks:
+        for name, hook in self._hooks:
             await self._run_hook(name, hook)
             self.hooks_pending.remove(name)
         if self.options.compaction_interval_s:
             self._loops.append(asyncio.create_task(compaction.run(self.storage, self.options.compaction_interval_s), name="apiserver-compaction"))
         self._loops.append(asyncio.create_task(AllocationLoop(self, self.allocations).run(), name="apiserver-allocations"))
+        self._loops.append(asyncio.create_task(self._aggregation_controller.run(), name="apiserver-aggregation"))
         if self.options.advertise is not None:
             service = KubernetesService(self, *self.options.advertise)
             await service.start()
@@ -177,6 +188,10 @@ class ApiServer:
         for served in self.catalog:
             if served.resource is served.stored:
                 self.metrics.objects(served.resource.group_resource, len(served.cache))
+
+    @property
+    def hook_names(self) -> tuple[str, ...]:
+        return tuple(name for name, _ in self._hooks)
 
     # -- requests
 
@@ -221,10 +236,19 @@ class ApiServer:
     async def _authorized(self, request: Request, info: RequestInfo, user: UserInfo) -> Response | Upgrade:
         self._authorize(request, info, user)
         if not info.is_resource:
+            remote = self.aggregation.of_path(info.path)
+            if remote is not None:
+                return await self.aggregation.proxy(request, user, remote)
             return replies.compressed(await self._paths.answer(request, user), request)
         if not self.feed.synced:
             raise errors.ServiceUnavailable("the server is starting: its caches are not filled yet", retry_after_s=1)
-        served = self.catalog.find(info.group, info.version, info.resource)
+        try:
+            served = self.catalog.find(info.group, info.version, info.resource)
+        except errors.NotFound:
+            remote = self.aggregation.find(info.group, info.version)
+            if remote is None:
+                raise
+            return await self.aggregation.proxy(request, user, remote)
         if served.custom is not None:
             await self.feed.filled(served.directory)
         if info.namespace and not served.resource.namespaced and info.resource != "namespaces":

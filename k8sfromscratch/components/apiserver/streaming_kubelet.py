@@ -39,11 +39,12 @@ _CREDENTIAL_PREFIXES = ("impersonate-", "x-remote-extra-")
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """`context` None: plain HTTP."""
+    """`context` None: plain HTTP.  `server_name`: whose certificate it must be, where that is not the host's."""
 
     host: str
     port: int
     context: ssl.SSLContext | None
+    server_name: str = ""
 
     @property
     def authority(self) -> str:
@@ -96,7 +97,9 @@ async def dial(endpoint: Endpoint) -> tuple[asyncio.StreamReader, asyncio.Stream
     """Raises InternalError."""
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            reader, writer = await asyncio.open_connection(endpoint.host, endpoint.port, ssl=endpoint.context, limit=HEAD_BYTES_MAX)
+            reader, writer = await asyncio.open_connection(
+                endpoint.host, endpoint.port, ssl=endpoint.context, server_hostname=endpoint.server_name or None, limit=HEAD_BYTES_MAX
+            )
     except (OSError, TimeoutError) as error:
         raise _unreachable(endpoint, error) from error
     watch_peer(writer.get_extra_info("socket"), untaken_s=0)
@@ -125,8 +128,9 @@ async def fetch(endpoint: Endpoint, method: str, target: str, *, headers: Mappin
         skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
     )
     try:
-        answer = await session.request(method, URL(endpoint.url + target, encoded=True), headers=headers, data=body or None, allow_redirects=False)
-    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        url, name = URL(endpoint.url + target, encoded=True), endpoint.server_name or None
+        answer = await session.request(method, url, headers=headers, data=body or None, allow_redirects=False, server_hostname=name)
+    except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
         await session.close()
         raise _unreachable(endpoint, error) from error
     except BaseException:

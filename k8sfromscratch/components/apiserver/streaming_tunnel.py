@@ -11,7 +11,7 @@ have read all (`process.upgrade`).
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import orjson
@@ -36,14 +36,14 @@ _PROTOCOL_HEADER = "x-stream-protocol-version"
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-def tunnel(request: Request, endpoint: Endpoint, target: str) -> Upgrade:
+def tunnel(request: Request, endpoint: Endpoint, target: str, identity: Sequence[tuple[str, str]] = ()) -> Upgrade:
     """What the client says goes to the kubelet as it is, once the kubelet has switched protocols, and not a byte before: as long as it speaks
     HTTP, the client would be sending it requests of its own under our certificate (CVE-2018-1002105)."""
     headers = passed_on(request.headers) | {"connection": "Upgrade", "upgrade": request.headers.get("upgrade", "")}
 
     async def talk(client: Connection, kubelet: Stream) -> None:
         reader, writer = kubelet
-        client.writer.write(await _upgraded(kubelet, _head(request.method, target, endpoint, headers)))
+        client.writer.write(await _upgraded(kubelet, _head(request.method, target, endpoint, headers, identity)))
         writer.write(client.initial)
         await _either(_pump(client.reader, writer), _pump(reader, client.writer))
 
@@ -225,9 +225,11 @@ def _spdy_headers(protocol: str) -> Mapping[str, str]:
     return {"connection": "Upgrade", "upgrade": "SPDY/3.1", _PROTOCOL_HEADER: protocol, "content-length": "0"}
 
 
-def _head(method: str, target: str, endpoint: Endpoint, headers: Mapping[str, str]) -> bytes:
-    lines = [f"{method} {target} HTTP/1.1", f"Host: {endpoint.authority}"]
+def _head(method: str, target: str, endpoint: Endpoint, headers: Mapping[str, str], more: Sequence[tuple[str, str]] = ()) -> bytes:
+    """`more` are lines as they stand, whose names may repeat."""
+    host = [] if any(name == "Host" for name, _ in more) else [f"Host: {endpoint.authority}"]
+    lines = [f"{method} {target} HTTP/1.1", *host, *(f"{name}: {value}" for name, value in more)]
     for name, value in headers.items():
         # Clients offer their protocols a line each, and runtimes read them so.
         lines += [f"{name}: {part.strip()}" for part in (value.split(",") if name == _PROTOCOL_HEADER else [value])]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()

@@ -48,9 +48,9 @@ class _Configured:
 
 
 class Webhooks:
-    def __init__(self, catalog: Catalog, view: CacheView, env: Env, *, by_endpoint: bool = False) -> None:
+    def __init__(self, catalog: Catalog, view: CacheView, env: Env, services: ServiceResolver) -> None:
         self._catalog, self._view, self._env = catalog, view, env
-        self._client = WebhookClient(ServiceResolver(view, env.rng, by_endpoint=by_endpoint))
+        self._client = WebhookClient(services)
         self._mutating = _Configured(MUTATING_WEBHOOK_CONFIGURATIONS, view)
         self._validating = _Configured(VALIDATING_WEBHOOK_CONFIGURATIONS, view)
 
