@@ -183,6 +183,11 @@ RULES: Mapping[str, tuple[Object, ...]] = {
     ),
     "ttl-after-finished-controller": (rule(f"{READ} delete", "batch", "jobs"), events()),
     "ttl-controller": (rule("update patch list watch", "", "nodes"), events()),
+    "volumeattributesclass-protection-controller": (
+        rule(f"{READ} update", _STORAGE, "volumeattributesclasses"),
+        rule(READ, "", "persistentvolumeclaims persistentvolumes"),
+        events(),
+    ),
     "validatingadmissionpolicy-status-controller": (
         rule(READ, "admissionregistration.k8s.io", "validatingadmissionpolicies"),
         rule("get patch update", "admissionregistration.k8s.io", "validatingadmissionpolicies/status"),

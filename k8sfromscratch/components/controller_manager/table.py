@@ -21,7 +21,7 @@ from k8sfromscratch.components.controller_manager.controllers.nodes import (
 from k8sfromscratch.components.controller_manager.controllers.quotas import resourcequota_controller
 from k8sfromscratch.components.controller_manager.controllers.rbac import clusterrole_aggregation_controller
 from k8sfromscratch.components.controller_manager.controllers.services import endpoints_controller, endpointslice_controller
-from k8sfromscratch.components.controller_manager.controllers.volumes import pv_protection_controller, pvc_protection_controller
+from k8sfromscratch.components.controller_manager.controllers.volumes import pv_protection_controller, pvc_protection_controller, vac_protection_controller
 from k8sfromscratch.components.controller_manager.controllers.workloads import (
     daemonset_controller,
     deployment_controller,
@@ -47,6 +47,7 @@ CONTROLLERS: Mapping[str, Callable[[Context], Controller]] = {
     "disruption-controller": disruption_controller,
     "persistentvolumeclaim-protection-controller": pvc_protection_controller,
     "persistentvolume-protection-controller": pv_protection_controller,
+    "volumeattributesclass-protection-controller": vac_protection_controller,
     "certificatesigningrequest-approving-controller": csr_approving_controller,
     "certificatesigningrequest-signing-controller": csr_signing_controller,
     "certificatesigningrequest-cleaner-controller": csr_cleaner_controller,

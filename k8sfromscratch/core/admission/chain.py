@@ -16,6 +16,7 @@ from k8sfromscratch.api.registry import (
     PERSISTENT_VOLUMES,
     PODS,
     PRIORITY_CLASSES,
+    VOLUME_ATTRIBUTES_CLASSES,
 )
 from k8sfromscratch.api.resource import Resource
 from k8sfromscratch.core.admission.certificates import Authorize, CertificateApproval, CertificateSigning, CertificateSubjectRestriction
@@ -78,7 +79,7 @@ KINDS: Mapping[str, Collection[Resource]] = {
     "DefaultTolerationSeconds": (PODS,),
     "ExtendedResourceToleration": (PODS,),
     "DefaultStorageClass": (PERSISTENT_VOLUME_CLAIMS,),
-    "StorageObjectInUseProtection": (PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES),
+    "StorageObjectInUseProtection": (PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, VOLUME_ATTRIBUTES_CLASSES),
     "PersistentVolumeClaimResize": (PERSISTENT_VOLUME_CLAIMS,),
     "RuntimeClass": (PODS,),
     "CertificateApproval": (CERTIFICATE_SIGNING_REQUESTS,),

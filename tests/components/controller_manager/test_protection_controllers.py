@@ -18,6 +18,7 @@ from k8sfromscratch.api.registry import (
     POD_DISRUPTION_BUDGETS,
     PODS,
     RESOURCE_QUOTAS,
+    VOLUME_ATTRIBUTES_CLASSES,
 )
 from k8sfromscratch.components.controller_manager.options import Options
 from k8sfromscratch.components.controller_manager.signer import Signer
@@ -68,6 +69,20 @@ def test_a_claim_in_use_goes_with_the_pod_that_uses_it(play):
         assert claim["metadata"]["finalizers"] == ["kubernetes.io/pvc-protection"]
         await cluster.client.delete(PODS, "web", "default", grace_period_s=0)
         await cluster.until(lambda: gone(cluster, PERSISTENT_VOLUME_CLAIMS, "data"))
+
+    play(story)
+
+
+def test_an_attributes_class_in_use_goes_with_the_last_claim_that_wants_it(play):
+    async def story(cluster):
+        await cluster.apply(VOLUME_ATTRIBUTES_CLASSES, "gold", driverName="example.com/d", parameters={"iops": "9"})
+        wanted = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}, "volumeAttributesClassName": "gold"}
+        await cluster.apply(PERSISTENT_VOLUME_CLAIMS, "data", wanted)
+        await cluster.client.delete(VOLUME_ATTRIBUTES_CLASSES, "gold")
+        await asyncio.sleep(30)
+        assert (await cluster.get(VOLUME_ATTRIBUTES_CLASSES, "gold"))["metadata"]["deletionTimestamp"]
+        await cluster.client.delete(PERSISTENT_VOLUME_CLAIMS, "data", "default")
+        await cluster.until(lambda: gone(cluster, VOLUME_ATTRIBUTES_CLASSES, "gold"))
 
     play(story)
 

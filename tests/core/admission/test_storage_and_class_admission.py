@@ -3,7 +3,7 @@
 import pytest
 
 from k8sfromscratch.api.errors import Forbidden
-from k8sfromscratch.api.registry import INGRESSES, NODES, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS
+from k8sfromscratch.api.registry import INGRESSES, NODES, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS, VOLUME_ATTRIBUTES_CLASSES
 from k8sfromscratch.core.admission.default_ingress_class import DefaultIngressClass
 from k8sfromscratch.core.admission.default_storage_class import DefaultStorageClass
 from k8sfromscratch.core.admission.extended_resource_toleration import ExtendedResourceToleration
@@ -70,6 +70,7 @@ def test_storage_is_born_protected():
     plugin = StorageObjectInUseProtection()
     assert admitted(plugin, PERSISTENT_VOLUME_CLAIMS, made())["metadata"]["finalizers"] == ["kubernetes.io/pvc-protection"]
     assert admitted(plugin, PERSISTENT_VOLUMES, made())["metadata"]["finalizers"] == ["kubernetes.io/pv-protection"]
+    assert admitted(plugin, VOLUME_ATTRIBUTES_CLASSES, made())["metadata"]["finalizers"] == ["kubernetes.io/vac-protection"]
     assert "finalizers" not in admitted(plugin, PERSISTENT_VOLUMES, made(), old=made())["metadata"], "an update may take it away"
 
 

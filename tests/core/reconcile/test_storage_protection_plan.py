@@ -1,7 +1,7 @@
 """Claims and volumes stay while they are in use."""
 
 from k8sfromscratch.core.reconcile.plan import NOTHING
-from k8sfromscratch.core.reconcile.storage_protection import plan_claim, plan_volume
+from k8sfromscratch.core.reconcile.storage_protection import plan_claim, plan_class, plan_volume
 
 PVC, PV = "kubernetes.io/pvc-protection", "kubernetes.io/pv-protection"
 
@@ -47,3 +47,20 @@ def test_a_volume_goes_when_it_is_bound_no_more(make):
     assert finalizers(plan_volume(volume(make, "Available"))) == [PV]
     assert plan_volume(volume(make, "Bound", finalizers=[PV], deletionTimestamp=make.at(0))) == NOTHING
     assert finalizers(plan_volume(volume(make, "Released", finalizers=[PV], deletionTimestamp=make.at(0)))) == []
+
+
+def test_an_attributes_class_goes_when_nothing_names_it_any_more(make):
+    def named(**meta):
+        return {"apiVersion": "storage.k8s.io/v1", "kind": "VolumeAttributesClass", "metadata": make.meta("gold", None, **meta)}
+
+    vac = "kubernetes.io/vac-protection"
+    assert finalizers(plan_class(named(), (), ())) == [vac]
+    going = named(finalizers=[vac], deletionTimestamp=make.at(0))
+    assert finalizers(plan_class(going, [claim(make)], [volume(make, "Bound")])) == []
+    wanting, having, changing, held = claim(make), claim(make), claim(make), volume(make, "Bound")
+    wanting["spec"]["volumeAttributesClassName"] = "gold"
+    having["status"]["currentVolumeAttributesClassName"] = "gold"
+    changing["status"]["modifyVolumeStatus"] = {"targetVolumeAttributesClassName": "gold", "status": "InProgress"}
+    held["spec"]["volumeAttributesClassName"] = "gold"
+    for claims, volumes in (([wanting], []), ([having], []), ([changing], []), ([], [held])):
+        assert plan_class(going, claims, volumes) == NOTHING

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from k8sfromscratch.api.registry import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS
+from k8sfromscratch.api.registry import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS, VOLUME_ATTRIBUTES_CLASSES
 from k8sfromscratch.components.controller_manager.controller import BY_NAMESPACE, Context, Controller, Trigger, own_key
 from k8sfromscratch.core.reconcile import objects, storage_protection
 from k8sfromscratch.core.reconcile.plan import Object, Plan
@@ -38,3 +38,18 @@ def pv_protection_controller(context: Context) -> Controller:
         return storage_protection.plan_volume(volumes.store.get(key))
 
     return Controller("persistentvolume-protection-controller", plan, (Trigger(volumes, own_key),))
+
+
+def vac_protection_controller(context: Context) -> Controller:
+    classes = context.informer(VOLUME_ATTRIBUTES_CLASSES)
+    claims, volumes = context.informer(PERSISTENT_VOLUME_CLAIMS), context.informer(PERSISTENT_VOLUMES)
+
+    def left_classes(old: Object | None, new: Object | None) -> Iterable[str]:
+        """Those that a claim or a volume named and names no more."""
+        return storage_protection.classes_of(old) - (storage_protection.classes_of(new) if new is not None else set()) if old is not None else ()
+
+    async def plan(key: str, now: datetime) -> Plan:
+        return storage_protection.plan_class(classes.store.get(key), claims.store.list(), volumes.store.list())
+
+    triggers = (Trigger(classes, own_key), Trigger(claims, left_classes), Trigger(volumes, left_classes))
+    return Controller("volumeattributesclass-protection-controller", plan, triggers)
