@@ -93,3 +93,9 @@ def test_all_of_them_by_kubectl(admin):
     headings = [line.split() for line in done.stdout.splitlines() if "NAME " in line and line.split()[0] in ("NAMESPACE", "NAME")]
     assert ["NAMESPACE", "NAME", "TYPE", "CLUSTER-IP", "EXTERNAL-IP", "PORT(S)", "AGE", "SELECTOR"] in headings
     assert ["NAME", "ROLE", "AGE", *SUBJECTS.split()] in [heading[-6:] for heading in headings]
+
+
+def test_a_scale(kubectl):
+    kubectl("create", "deployment", "web", "--image=nginx", "--replicas=3")
+    heading, row = kubectl.table("get", "deployment", "web", "--subresource=scale")
+    assert (heading, row[:3]) == (["NAME", "DESIRED", "AVAILABLE", "AGE"], ["web", "3", "0"])

@@ -73,6 +73,9 @@ _OF_PODS = "Containers,Images,Selector"
 _SUBJECTS = "Users,Groups,ServiceAccounts"
 _SCALER = "Name,Reference,Targets,MinPods,MaxPods,Replicas,Age"
 
+SCALES = Resource("autoscaling", "v1", "Scale", "scales")
+"""What the scale subresource shows, whatever kind has it."""
+
 _DEFAULT = _table("Name,Age", "", cluster.name_and_age)
 _TABLE: Mapping[tuple[str, str], tuple[tuple[Column, ...], Cells]] = {
     (resource.api_version, resource.kind): table
@@ -89,6 +92,7 @@ _TABLE: Mapping[tuple[str, str], tuple[tuple[Column, ...], Cells]] = {
         r.CONTROLLER_REVISIONS: _table("Name,Controller,Revision,Age", "", workloads.controller_revision),
         r.HORIZONTAL_POD_AUTOSCALERS: _table(_SCALER, "", workloads.horizontal_pod_autoscaler),
         r.HORIZONTAL_POD_AUTOSCALERS_V1: _table(_SCALER, "", workloads.horizontal_pod_autoscaler_v1),
+        SCALES: _table("Name,Desired,Available:integer,Age", "", workloads.scale),
         r.POD_DISRUPTION_BUDGETS: _table("Name,Min Available,Max Unavailable,Allowed Disruptions,Age", "", workloads.pod_disruption_budget),
         r.SERVICES: _table("Name,Type,Cluster-IP,External-IP,Port(s),Age", "Selector", network.service),
         r.ENDPOINTS: _table("Name,Endpoints,Age", "", network.endpoints),

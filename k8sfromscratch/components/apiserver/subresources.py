@@ -18,6 +18,7 @@ from k8sfromscratch.components.apiserver.entries import Entry, Object
 from k8sfromscratch.components.apiserver.feed import Feed
 from k8sfromscratch.components.apiserver.scale import ScalePaths, scale_of, with_scale
 from k8sfromscratch.components.apiserver.store import Delete, Store, Write
+from k8sfromscratch.components.apiserver.transforms import Transformer
 from k8sfromscratch.components.apiserver.writes import Writes
 from k8sfromscratch.core.admission.types import AdmissionRequest
 from k8sfromscratch.core.patch.values import copied_object
@@ -26,7 +27,18 @@ from k8sfromscratch.process.http import Response
 
 
 class Subresources:
-    def __init__(self, catalog: Catalog, store: Store, feed: Feed, writes: Writes, deletes: Deletes, admission: Admission, view: CacheView, env: Env) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        store: Store,
+        feed: Feed,
+        writes: Writes,
+        deletes: Deletes,
+        admission: Admission,
+        view: CacheView,
+        transformer: Transformer,
+        env: Env,
+    ) -> None:
         self._catalog = catalog
         self._store = store
         self._feed = feed
@@ -34,13 +46,14 @@ class Subresources:
         self._deletes = deletes
         self._admission = admission
         self._view = view
+        self._transformer = transformer
         self._env = env
 
     # -- scale
 
     async def get_scale(self, call: Call) -> Response:
         await self._feed.caught_up()
-        return _scale_reply(call, self._entry(call))
+        return self._scale_reply(call, self._entry(call))
 
     async def update_scale(self, call: Call) -> Response:
         body = _an_object(negotiation.decode_body(call.request), "Scale")
@@ -49,7 +62,7 @@ class Subresources:
             return copied_object(with_scale(old, body, _scale_paths(call)))
 
         outcome = await self._writes.change_object(call, mutate)
-        return _scale_reply(call, outcome.entry)
+        return self._scale_reply(call, outcome.entry)
 
     async def patch_scale(self, call: Call) -> Response:
         patch = patches.patcher(call)
@@ -60,7 +73,11 @@ class Subresources:
             return copied_object(with_scale(old, patch(scale), _scale_paths(call)))
 
         outcome = await self._writes.change_object(call, mutate)
-        return _scale_reply(call, outcome.entry)
+        return self._scale_reply(call, outcome.entry)
+
+    def _scale_reply(self, call: Call, entry: Entry) -> Response:
+        scale = scale_of(entry.decode(), _scale_paths(call))
+        return replies.of(self._transformer.scale(call, scale) if call.output.transform else scale, call.output)
 
     # -- pods
 
@@ -177,10 +194,6 @@ class Subresources:
 
 def _scale_paths(call: Call) -> ScalePaths | None:
     return None if call.served.custom is None else call.served.custom.scale
-
-
-def _scale_reply(call: Call, entry: Entry) -> Response:
-    return replies.of(scale_of(entry.decode(), _scale_paths(call)), call.output)
 
 
 def _an_object(body: Any, kind: str) -> Object:

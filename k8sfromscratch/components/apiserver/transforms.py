@@ -3,7 +3,7 @@
 Columns and cells are `api.columns`'; here is the wire form.  Source: meta.k8s.io/v1 Table.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -44,6 +44,17 @@ class Transformer:
         whole.pop(member, None)
         return list_json(orjson.dumps(whole), member, parts)
 
+    def scale(self, call: Call, scale: Object) -> Object:
+        """A Scale is not of the path's kind: it has columns of its own."""
+        if call.output.transform != "Table":
+            return self._partial(call, scale)
+        row: Object = {"cells": columns.cells(columns.SCALES, scale, self._clock.now())}
+        included = self._row_object(call, scale)
+        if included is not None:
+            row["object"] = included
+        metadata, headings = {"resourceVersion": scale["metadata"].get("resourceVersion", "")}, _headings(columns.columns(columns.SCALES))
+        return {"kind": "Table", "apiVersion": _version(call), "metadata": metadata, "columnDefinitions": headings, "rows": [row]}
+
     def bookmark(self, call: Call, obj: Object) -> Object:
         """A bookmark has a version and no object: a Table tells it in its row's object."""
         if call.output.transform != "Table":
@@ -56,10 +67,7 @@ class Transformer:
 
     def _table(self, call: Call, objs: Sequence[Object], metadata: Mapping[str, Any], *, headed: bool = True) -> Object:
         resource, custom = call.served.resource, call.served.custom
-        headings = [
-            {"name": column.name, "type": column.type, "format": column.format, "description": column.description, "priority": column.priority}
-            for column in (columns.columns(resource) if custom is None else custom.columns.columns)
-        ]
+        headings = _headings(columns.columns(resource) if custom is None else custom.columns.columns)
         now = self._clock.now()
         rows = [self._row(call, obj, now) for obj in objs]
         return {"kind": "Table", "apiVersion": _version(call), "metadata": dict(metadata), "columnDefinitions": headings if headed else None, "rows": rows}
@@ -84,6 +92,10 @@ class Transformer:
         if include == "None":
             return None
         return obj if include == "Object" else self._partial(call, obj)
+
+
+def _headings(of: Iterable[columns.Column]) -> list[Object]:
+    return [{"name": one.name, "type": one.type, "format": one.format, "description": one.description, "priority": one.priority} for one in of]
 
 
 def _version(call: Call) -> str:

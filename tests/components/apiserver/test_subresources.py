@@ -26,6 +26,9 @@ def test_scale_is_one_number_of_a_workload(with_api):
         assert (scale["kind"], scale["apiVersion"]) == ("Scale", "autoscaling/v1")
         assert scale["spec"] == {"replicas": 2}
         assert scale["status"]["selector"] == "app=web,tier notin (a,b)"
+        table = await api.json("GET", f"{DEPLOYMENTS}/d/scale", headers={"accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}, status=200)
+        assert [column["name"] for column in table["columnDefinitions"]] == ["Name", "Desired", "Available", "Age"]
+        assert table["rows"][0]["cells"][:3] == ["d", 2, 0]
         scale["spec"]["replicas"] = 5
         assert (await api.json("PUT", f"{DEPLOYMENTS}/d/scale", scale, status=200))["spec"]["replicas"] == 5
         changed = await api.json("GET", f"{DEPLOYMENTS}/d")
