@@ -31,8 +31,10 @@ class ServiceAccount:
     name = "ServiceAccount"
 
     def __init__(self, random_suffix: Callable[[], str]) -> None:
-        """`random_suffix`: five characters that make the volume's name unlike any that a user chose."""
+        """`random_suffix`: five characters that make the volume's name unlike any that a user chose.  They are drawn once and not for each pod,
+        so that pods of one template stay alike: what was found out about the first (is it valid, what are its fields) holds for all."""
         self._random_suffix = random_suffix
+        self._volume = ""
 
     def mutate(self, request: AdmissionRequest, view: View) -> None:
         pod = request.obj
@@ -70,7 +72,8 @@ class ServiceAccount:
     def _mount(self, spec: Object) -> None:
         volumes = spec.get("volumes") or []
         present = next((volume["name"] for volume in volumes if volume["name"].startswith(VOLUME_PREFIX)), None)
-        name = present or VOLUME_PREFIX + self._random_suffix()
+        self._volume = self._volume or VOLUME_PREFIX + self._random_suffix()
+        name = present or self._volume
         mounted = False
         for container in [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]:
             mounts = container.get("volumeMounts") or []

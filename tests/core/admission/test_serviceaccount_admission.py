@@ -105,3 +105,14 @@ def test_mirror_pods() -> None:
         admit(mirror(volumes=[{"name": "v", "secret": {"secretName": "s"}}]))
     with pytest.raises(Forbidden, match="ServiceAccountToken volume projections"):
         admit(mirror(volumes=[{"name": "v", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}]))
+
+
+def test_pods_of_one_template_stay_alike() -> None:
+    suffixes = iter(("aaaaa", "bbbbb"))
+    plugin, view, specs = ServiceAccount(lambda: next(suffixes)), MemoryView(ACCOUNT), []
+    for _ in range(2):
+        request = AdmissionRequest("CREATE", PODS, "", "a", "p", UserInfo("u"), pod(), None)
+        plugin.mutate(request, view)
+        assert request.obj is not None
+        specs.append(request.obj["spec"])
+    assert specs[0] == specs[1] and mounts(specs[0]["containers"][0]) == [("kube-api-access-aaaaa", MOUNT_PATH)]
