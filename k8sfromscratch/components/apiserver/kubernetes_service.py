@@ -8,6 +8,7 @@ Source: pkg/controlplane/reconcilers/lease.go.
 
 import asyncio
 import logging
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -117,7 +118,9 @@ class KubernetesService:
 
     async def _addresses(self) -> list[str]:
         found = await self._server.storage.range(RangeOp(key=_LEASES, range_end=prefix_end(_LEASES), keys_only=True))
-        return sorted(kv.key[len(_LEASES) :].decode() for kv in found.kvs)
+        addresses = sorted(kv.key[len(_LEASES) :].decode() for kv in found.kvs)
+        # A pod that followed a loopback address would find itself; Endpoints may not have one.
+        return [address for address in addresses if not ip_address(address).is_loopback]
 
     async def _write_endpoints(self, addresses: list[str]) -> None:
         ports = [{"name": "https", "port": self._port, "protocol": "TCP"}]
