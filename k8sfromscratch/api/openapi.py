@@ -1,8 +1,9 @@
 """The OpenAPI documents that the server publishes, built from the packed schemas.
 
     openapi_v3("apps", "v1")      one document a group-version: its paths and every schema they reach (`/openapi/v3/apis/apps/v1`)
-    openapi_v2()                  one document for all built-in groups (`/openapi/v2`)
-    v3_document(…), definitions_v2(…)   the parts of both, for CustomResourceDefinitions to be added
+    openapi_v2()                  one document for all groups (`/openapi/v2`)
+
+Both take the custom resources that are served besides, each with its schema.
 
 kubectl reads them for `explain`, and to learn from a PATCH operation's parameters that the server validates fields itself.  Both are
 large: whoever serves them keeps the encoded bytes.  Where the documents are served, and their hashes, is the apiserver's matter.
@@ -11,10 +12,12 @@ large: whoever serves them keeps the encoded bytes.  Where the documents are ser
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from k8sfromscratch.api import registry, schema_data
+from k8sfromscratch.api import openapi_custom, registry, schema_data
 from k8sfromscratch.api.resource import Resource
 
 Document = dict[str, Any]
+Customs = Iterable[tuple[Resource, Mapping[str, Any]]]
+"""Served custom resources and their structural schemas."""
 
 VERSION = "v1.35.0"
 _V3_PREFIX = "#/components/schemas/"
@@ -62,14 +65,20 @@ _BOOLEANS = frozenset({"allowWatchBookmarks", "watch", "force", "orphanDependent
 _INTEGERS = frozenset({"limit", "timeoutSeconds", "gracePeriodSeconds"})
 
 
-def openapi_v3(group: str, version: str) -> Document:
-    """The document of one built-in group-version.  Raises KeyError for one that is not served."""
+def openapi_v3(group: str, version: str, customs: Customs = ()) -> Document:
+    """The document of one group-version.  Raises KeyError for one that is not served."""
     resources = [r for r in registry.RESOURCES if (r.group, r.version) == (group, version)]
-    if not resources:
+    of_customs = [(r, schema) for r, schema in customs if (r.group, r.version) == (group, version)]
+    if not resources and not of_customs:
         raise KeyError(f"{group}/{version}")
     names = schema_data.definition_names()
-    of_version = [name for (api_version, _), name in names.items() if api_version == resources[0].api_version]
-    return v3_document(resources, {name: v3_schema(name) for name in _reached(of_version)})
+    of_version = [name for (api_version, _), name in names.items() if resources and api_version == resources[0].api_version]
+    if of_customs:
+        of_version += [openapi_custom.OBJECT_META, openapi_custom.LIST_META]
+    schemas = {name: v3_schema(name) for name in _reached(of_version)}
+    for resource, schema in of_customs:
+        schemas |= openapi_custom.definitions(resource, schema, _V3_PREFIX, v3=True)
+    return v3_document([*resources, *(r for r, _ in of_customs)], schemas)
 
 
 def v3_document(resources: Iterable[Resource], schemas: Mapping[str, Any]) -> Document:
@@ -81,12 +90,17 @@ def v3_document(resources: Iterable[Resource], schemas: Mapping[str, Any]) -> Do
     }
 
 
-def openapi_v2() -> Document:
+def openapi_v2(customs: Customs = ()) -> Document:
+    customs = list(customs)
+    definitions = definitions_v2(schema_data.structures())
+    for resource, schema in customs:
+        definitions |= openapi_custom.definitions(resource, schema, _V2_PREFIX, v3=False)
+    resources = [*registry.RESOURCES, *(resource for resource, _ in customs)]
     return {
         "swagger": "2.0",
         "info": {"title": "Kubernetes", "version": VERSION},
-        "paths": {path: _v2_item(item) for resource in registry.RESOURCES for path, item in _paths(resource).items()},
-        "definitions": definitions_v2(schema_data.structures()),
+        "paths": {path: _v2_item(item) for resource in resources for path, item in _paths(resource).items()},
+        "definitions": definitions,
     }
 
 
@@ -171,8 +185,7 @@ def _paths(resource: Resource) -> dict[str, Any]:
 
 
 def _operation(resource: Resource, verb: str, *, of_all_namespaces: bool = False) -> dict[str, Any]:
-    definition = schema_data.definition_names().get((resource.api_version, resource.kind))
-    listed = schema_data.definition_names().get((resource.api_version, resource.list_kind))
+    definition, listed = (_definition_name(resource, kind) for kind in (resource.kind, resource.list_kind))
     result = listed if verb == "list" else definition
     scope = "Namespaced" if resource.namespaced and not of_all_namespaces else ""
     group = "".join(part.capitalize() for part in (resource.group or "core").removesuffix(".k8s.io").split("."))
@@ -186,10 +199,17 @@ def _operation(resource: Resource, verb: str, *, of_all_namespaces: bool = False
         "x-kubernetes-group-version-kind": {"group": resource.group, "version": resource.version, "kind": resource.kind},
     }
     if verb == "patch":
-        operation["requestBody"] = {"content": {name: {"schema": {"type": "object"}} for name in _PATCH_TYPES}}
+        types = [name for name in _PATCH_TYPES if not (resource.custom and "strategic" in name)]
+        operation["requestBody"] = {"content": {name: {"schema": {"type": "object"}} for name in types}}
     elif verb in ("create", "update") and definition:
         operation["requestBody"] = {"content": {"*/*": {"schema": {"$ref": _V3_PREFIX + definition}}}}
     return operation
+
+
+def _definition_name(resource: Resource, kind: str) -> str | None:
+    if resource.custom:
+        return openapi_custom.definition_name(resource, kind)
+    return schema_data.definition_names().get((resource.api_version, kind))
 
 
 def _query_parameter(name: str) -> dict[str, Any]:

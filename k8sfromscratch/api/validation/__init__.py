@@ -53,7 +53,6 @@ _CREATE: Mapping[Resource, Callable[[Object], list[Cause]]] = {
     r.LIMIT_RANGES: cluster.limit_range,
     r.CERTIFICATE_SIGNING_REQUESTS: cluster.certificate_signing_request,
     r.RUNTIME_CLASSES: cluster.runtime_class,
-    r.CUSTOM_RESOURCE_DEFINITIONS: cluster.custom_resource_definition,
     r.API_SERVICES: cluster.api_service,
     r.MUTATING_WEBHOOK_CONFIGURATIONS: webhooks.webhook_configuration,
     r.VALIDATING_WEBHOOK_CONFIGURATIONS: webhooks.webhook_configuration,
@@ -80,7 +79,6 @@ _UPDATE: Mapping[Resource, Callable[[Object, Object], list[Cause]]] = {
     r.PRIORITY_CLASSES: cluster.priority_class_update,
     r.CERTIFICATE_SIGNING_REQUESTS: cluster.certificate_signing_request_update,
     r.RUNTIME_CLASSES: cluster.runtime_class_update,
-    r.CUSTOM_RESOURCE_DEFINITIONS: cluster.custom_resource_definition_update,
 }
 """Kinds that are only in the first table are checked as if they were new."""
 

@@ -21,7 +21,6 @@ from k8sfromscratch.api.validation.field import (
     indexed,
     invalid,
     not_supported,
-    one_of,
     optional_one_of,
     required,
     too_long,
@@ -300,32 +299,6 @@ def runtime_class(obj: Object) -> list[Cause]:
 
 def runtime_class_update(new: Object, old: Object) -> list[Cause]:
     return immutable("handler", new.get("handler"), old.get("handler"))
-
-
-def custom_resource_definition(obj: Object) -> list[Cause]:
-    spec = obj.get("spec") or {}
-    of = spec.get("names") or {}
-    name, wanted = (obj.get("metadata") or {}).get("name", ""), f"{of.get('plural', '')}.{spec.get('group', '')}"
-    causes: list[Cause] = []
-    if name != wanted:
-        causes.append(invalid("metadata.name", name, 'must be spec.names.plural+"."+spec.group'))
-    causes += [required(f"spec.{key}") for key in ("group", "versions") if not spec.get(key)]
-    causes += one_of("spec.scope", spec.get("scope"), ("Cluster", "Namespaced"))
-    causes += [required(f"spec.names.{key}") for key in ("plural", "singular", "kind", "listKind") if not of.get(key)]
-    for at, version in indexed(spec, "versions", "spec"):
-        causes += checked(f"{at}.name", version.get("name", ""), names.dns_1035_label)
-        if "openAPIV3Schema" not in (version.get("schema") or {}):
-            causes.append(required(f"{at}.schema.openAPIV3Schema", "schemas are required"))
-    stored = [version.get("name", "") for version in spec.get("versions") or () if version.get("storage")]
-    if len(stored) != 1:
-        causes.append(invalid("spec.versions", spec.get("versions") or [], "must have exactly one version marked as storage version"))
-    return causes + duplicates((f"{at}.name", version.get("name", "")) for at, version in indexed(spec, "versions", "spec"))
-
-
-def custom_resource_definition_update(new: Object, old: Object) -> list[Cause]:
-    now, before = new.get("spec") or {}, old.get("spec") or {}
-    causes = custom_resource_definition(new) + immutable("spec.group", now.get("group"), before.get("group"))
-    return causes + immutable("spec.scope", now.get("scope"), before.get("scope"))
 
 
 def api_service(obj: Object) -> list[Cause]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from k8sfromscratch.api import errors, json_body, schema, structural_decode
+from k8sfromscratch.api.custom_definition import definition_faults, stored_versions_faults
 from k8sfromscratch.api.defaults import set_defaults
 from k8sfromscratch.api.registry import CUSTOM_RESOURCE_DEFINITIONS
 from k8sfromscratch.api.validation import validate_create, validate_update
@@ -11,7 +12,7 @@ from k8sfromscratch.components.apiserver import negotiation
 from k8sfromscratch.components.apiserver.call import Call
 from k8sfromscratch.components.apiserver.conversion import to_served, to_stored
 from k8sfromscratch.components.apiserver.entries import Object
-from k8sfromscratch.core.custom_rules import definition_faults
+from k8sfromscratch.core.custom_rules import definition_faults as rule_faults
 
 _NOTHING_WHEN_EMPTY = ("annotations", "finalizers", "labels", "managedFields", "ownerReferences")
 
@@ -24,11 +25,15 @@ def _checked(call: Call, value: Any, field_validation: schema.FieldValidation, d
     return structural_decode.check(resource, value, custom.schema, doubled=doubled, field_validation=field_validation)
 
 
-def _rules_of(call: Call, obj: Object) -> list[errors.Cause]:
-    """What is wrong with the CEL rules of a CustomResourceDefinition, for which `api.validation` has no engine."""
+def _faults_of_definition(call: Call, obj: Object, old: Object | None) -> list[errors.Cause]:
+    """Its own half of a CustomResourceDefinition's validation.  CEL rules are looked at when their schemas are right."""
     if call.served.stored != CUSTOM_RESOURCE_DEFINITIONS:
         return []
-    return definition_faults(obj)
+    if call.info.subresource:
+        return stored_versions_faults(obj)
+    if old is not None and old["spec"] == obj["spec"]:
+        return []
+    return definition_faults(obj, old) or rule_faults(obj)
 
 
 class Intake:
@@ -98,7 +103,7 @@ class Intake:
         """Raises Invalid."""
         custom = call.served.custom
         if custom is None:
-            return self._refuse(call, obj, validate_create(call.served.stored, obj) + _rules_of(call, obj))
+            return self._refuse(call, obj, validate_create(call.served.stored, obj) + _faults_of_definition(call, obj, None))
         if custom.terminating:
             raise errors.MethodNotAllowed(
                 f'create is not supported on resources of kind "{custom.resource.group_resource}"',
@@ -111,8 +116,8 @@ class Intake:
         causes = validate_update(call.served.stored, obj, old, call.info.subresource)
         if call.served.custom is not None:
             causes += call.served.custom.faults(obj, old)
-        elif not call.info.subresource:
-            causes += _rules_of(call, obj)
+        else:
+            causes += _faults_of_definition(call, obj, old)
         self._refuse(call, obj, causes)
 
     @staticmethod
