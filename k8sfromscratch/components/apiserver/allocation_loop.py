@@ -50,6 +50,9 @@ class AllocationLoop:
                 await self.repair()
             except StorageError as error:
                 log.warning("cannot repair the allocations of Services: %s", error)
+            except Exception:
+                # A fault of ours in one round, which may rest on what the store holds now, must not end all others.
+                log.exception("repairing the allocations of Services failed")
             await asyncio.sleep(PERIOD_S)
 
     async def repair(self) -> int:

@@ -59,7 +59,7 @@ class ResourceQuota:
 
     async def validate(self, request: AdmissionRequest, view: View) -> None:
         """Raises Forbidden."""
-        if not quota.handles(request) or not view.list(RESOURCE_QUOTAS, request.namespace):
+        if not len(self._quotas.cache) or not quota.handles(request) or not view.list(RESOURCE_QUOTAS, request.namespace):
             return
         concerning = await self._concerning(request, view)
         more = quota.delta(request, self._clock.now()) if concerning else {}
