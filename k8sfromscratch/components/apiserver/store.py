@@ -117,12 +117,13 @@ class Store:
                 current, is_fresh = await self.fresh(served, key), True
                 continue
             revision = 0 if current is None else current.revision
-            write: Op
+            last, stored = current, b""
+            write: Op = DeleteOp(storage_key)
             if isinstance(wanted, Delete):
                 if current is None:
                     raise errors.not_found(served.resource.plural, key.rpartition("/")[2], served.resource.group)
-                last = current if wanted.obj is None else Entry.from_stored(key, encode(wanted.obj), revision)
-                outcome, write = Outcome(last, deleted=True), DeleteOp(storage_key)
+                if wanted.obj is not None:
+                    last = Entry.from_stored(key, encode(wanted.obj), revision)
             else:
                 stored = encode(wanted.obj)
                 if current is not None and with_revision(stored, revision) == current.raw:
@@ -131,19 +132,14 @@ class Store:
                     # "Nothing to change" is also a claim about the present object.
                     current, is_fresh = await self.fresh(served, key), True
                     continue
-                outcome, write = (
-                    Outcome(Entry.from_stored(key, stored, revision), created=current is None),
-                    PutOp(storage_key, stored, await self._lease(served)),
-                )
+                write = PutOp(storage_key, stored, await self._lease(served))
             if dry_run:
-                return outcome
+                return _outcome(key, last, stored, revision, current)
             result = await self._txn(
                 [Compare(storage_key, "MOD", "EQUAL", revision), *wanted.along.compare], [write, *wanted.along.writes], [RangeOp(key=storage_key)]
             )
             if result.succeeded:
-                if outcome.deleted:
-                    return outcome
-                return Outcome(Entry.from_stored(key, stored, result.revision), created=current is None)
+                return _outcome(key, last, stored, result.revision, current)
             present = result.responses[0]
             assert isinstance(present, RangeResult)
             current, is_fresh = _entry(present, key), True
@@ -184,3 +180,11 @@ def _entry(result: RangeResult, key: str) -> Entry | None:
         return None
     kv = result.kvs[0]
     return Entry.from_stored(key, kv.value, kv.mod_revision)
+
+
+def _outcome(key: str, last: Entry | None, stored: bytes, revision: int, before: Entry | None) -> Outcome:
+    """Of a write of `stored` at `revision`, or, where that is empty, of a deletion that left `last`."""
+    if stored:
+        return Outcome(Entry.from_stored(key, stored, revision), created=before is None)
+    assert last is not None
+    return Outcome(last, deleted=True)
