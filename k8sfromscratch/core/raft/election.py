@@ -1,0 +1,102 @@
+"""Elections: who asks for votes, who gets one, and when a leader stops believing in itself (§5.2, §5.4.1; thesis §6.2, §9.6).
+
+A pre-vote asks "would you vote for me?" in the next term without beginning it, so that a member that was cut off does not end a good leader's term
+when it comes back.  With check-quorum a member that hears from its leader refuses votes (the leader's lease), and a leader that does not hear from
+a majority within an election timeout steps down.
+"""
+
+from k8sfromscratch.core.raft import quorum, replication
+from k8sfromscratch.core.raft.state import Raft
+from k8sfromscratch.core.raft.types import CAMPAIGN_TRANSFER, NONE, EntryType, Message, MessageType, Role
+
+RESPONSE_OF = {MessageType.VOTE: MessageType.VOTE_RESP, MessageType.PRE_VOTE: MessageType.PRE_VOTE_RESP}
+
+
+def hup(r: Raft, *, transfer: bool = False) -> None:
+    """Begins an election, unless this member may not: not a voter, or a change of members is committed that it has not applied."""
+    if r.role == Role.LEADER or not r.promotable:
+        return
+    unapplied = r.log.slice(r.log.applied + 1, r.log.committed, 2**62)
+    if any(entry.type != EntryType.NORMAL for entry in unapplied):
+        return
+    if r.config.pre_vote and not transfer:
+        r.become_pre_candidate()
+        r.restart_election_timer()
+        _ask(r, MessageType.PRE_VOTE, r.term + 1, b"")
+    else:
+        _campaign(r, CAMPAIGN_TRANSFER if transfer else b"")
+
+
+def _campaign(r: Raft, context: bytes) -> None:
+    r.become_candidate()
+    _ask(r, MessageType.VOTE, r.term, context)
+
+
+def _ask(r: Raft, kind: MessageType, term: int, context: bytes) -> None:
+    for member in sorted(r.voters - {r.id}):
+        r.send(Message(type=kind, to=member, term=term, index=r.log.last_index, log_term=r.log.last_term, context=context))
+    _count(r, r.id, True)
+
+
+def _count(r: Raft, member: int, granted: bool) -> None:
+    r.votes.setdefault(member, granted)
+    result = quorum.joint_vote_result(r.conf.voters, r.conf.outgoing, r.votes)
+    if result is True:
+        if r.role == Role.PRE_CANDIDATE:
+            _campaign(r, b"")
+        else:
+            r.become_leader()
+            replication.append_own(r, [(EntryType.NORMAL, b"")])
+            replication.broadcast_append(r)
+    elif result is False:
+        r.become_follower(r.term, NONE)
+
+
+def handle_vote_request(r: Raft, m: Message) -> None:
+    """At most one vote a term, and only for a log that is as up to date as this one (§5.2, §5.4.1).  A pre-vote promises nothing."""
+    may = r.vote == m.from_ or (r.vote == NONE and r.lead == NONE) or (m.type == MessageType.PRE_VOTE and m.term > r.term)
+    if may and r.log.is_up_to_date(m.index, m.log_term):
+        r.send(Message(type=RESPONSE_OF[m.type], to=m.from_, term=m.term))
+        if m.type == MessageType.VOTE:
+            r.election_elapsed, r.vote = 0, m.from_
+    else:
+        r.send(Message(type=RESPONSE_OF[m.type], to=m.from_, term=r.term, reject=True))
+
+
+def handle_vote_response(r: Raft, m: Message) -> None:
+    mine = MessageType.PRE_VOTE_RESP if r.role == Role.PRE_CANDIDATE else MessageType.VOTE_RESP
+    if m.type == mine and r.conf.is_voter(m.from_):
+        _count(r, m.from_, not m.reject)
+
+
+def leader_is_alive(r: Raft) -> bool:
+    """This member has heard from a leader within the shortest election timeout, and so refuses to help end its term."""
+    return r.config.check_quorum and r.lead != NONE and r.election_elapsed < r.config.election_tick
+
+
+def check_quorum(r: Raft) -> None:
+    """A leader that a majority may have left behind steps down: its clients go elsewhere (thesis §6.2)."""
+    active = {member: progress.recent_active or member == r.id for member, progress in r.progress.items()}
+    if quorum.joint_vote_result(r.conf.voters, r.conf.outgoing, active) is not True:
+        r.become_follower(r.term, NONE)
+        return
+    for member, progress in r.progress.items():
+        progress.recent_active = member == r.id
+
+
+def tick(r: Raft) -> None:
+    r.election_elapsed += 1
+    if r.role != Role.LEADER:
+        if r.promotable and r.election_elapsed >= r.election_timeout:
+            r.election_elapsed = 0
+            hup(r)
+        return
+    r.heartbeat_elapsed += 1
+    if r.election_elapsed >= r.config.election_tick:
+        r.election_elapsed = 0
+        if r.config.check_quorum:
+            check_quorum(r)
+        r.lead_transferee = NONE  # a handover that took that long has failed (thesis §3.10)
+    if r.role == Role.LEADER and r.heartbeat_elapsed >= r.config.heartbeat_tick:
+        r.heartbeat_elapsed = 0
+        replication.broadcast_heartbeat(r)
