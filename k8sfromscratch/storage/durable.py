@@ -10,9 +10,10 @@ from k8sfromscratch.core.mvcc.types import Compare, Op, RangeOp, RangeResult, Tx
 from k8sfromscratch.core.rpc import etcd_convert as convert
 from k8sfromscratch.core.rpc.etcd_messages import messages as m
 from k8sfromscratch.process.clock import Env
-from k8sfromscratch.storage.engine import Engine, Kind
+from k8sfromscratch.storage.engine import Engine
 from k8sfromscratch.storage.interface import NoSpace, Unavailable
 from k8sfromscratch.storage.local import translated
+from k8sfromscratch.storage.machine import Kind
 from k8sfromscratch.storage.watchers import Watcher, WatcherGroup
 
 

@@ -14,33 +14,21 @@ import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from enum import IntEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from k8sfromscratch.core.mvcc.errors import MvccError
-from k8sfromscratch.core.mvcc.lease import Lease
 from k8sfromscratch.core.mvcc.store import MvccStore
-from k8sfromscratch.core.mvcc.types import DeleteOp, Event, PutOp, TxnOp, TxnResult
-from k8sfromscratch.core.rpc import etcd_convert as convert
+from k8sfromscratch.core.mvcc.types import Event
 from k8sfromscratch.core.rpc.etcd_messages import messages as m
 from k8sfromscratch.process.clock import Env
 from k8sfromscratch.storage.interface import StorageError, Unavailable
 from k8sfromscratch.storage.lmdb_backend import LmdbBackend, Meta
-from k8sfromscratch.storage.wal import Wal, WalError
+from k8sfromscratch.storage.machine import Kind, Machine, read
+from k8sfromscratch.storage.snapshot import write_snapshot
+from k8sfromscratch.storage.wal import Wal
 
 log = logging.getLogger(__name__)
-
-
-class Kind(IntEnum):
-    """Kinds of records; the payload is etcd's request message of that name."""
-
-    PUT = 1
-    DELETE = 2
-    TXN = 3
-    COMPACT = 4
-    GRANT = 5
-    REVOKE = 6
 
 
 COMMIT_EVERY_S = 0.1
@@ -73,8 +61,8 @@ class Proposal:
 
 
 class Engine:
-    def __init__(self, store: MvccStore, backend: LmdbBackend, wal: Wal, applied: int, env: Env, quota_bytes: int) -> None:
-        self.store, self.applied = store, applied
+    def __init__(self, machine: Machine, backend: LmdbBackend, wal: Wal, applied: int, env: Env, quota_bytes: int) -> None:
+        self.machine, self.store, self.applied = machine, machine.store, applied
         self._backend, self._wal, self._env, self._quota_bytes = backend, wal, env, quota_bytes
         self._queue: list[Proposal] = []
         self._frame: asyncio.Future[None] | None = None
@@ -84,6 +72,11 @@ class Engine:
         self._file = ThreadPoolExecutor(1, thread_name_prefix="lmdb")
         self._subscribers: list[Published] = []
         self._committing: asyncio.Task[None] | None = None
+        """What has the file to itself: a commit, or a defragmentation."""
+        self._filed, self._filed_changes = 0, -1
+        """Up to which record the file reaches, and how many of the machine's changes it has."""
+        self._long_work = asyncio.Lock()
+        """A snapshot, a hash and a defragmentation wait for one another."""
         self._failure: StorageError | None = None
         """Of a disk: what is acknowledged is in the log, and nothing more is taken."""
         self._closed = False
@@ -112,8 +105,10 @@ class Engine:
 
     @classmethod
     def _restore(cls, backend: LmdbBackend, wal: Wal, env: Env, quota_bytes: int) -> "Engine":
-        meta, leases = backend.load()
+        meta, leases, buckets = backend.load()
         store = MvccStore(backend)
+        machine = Machine(store)
+        machine.restore(buckets)
         store.restore(backend.values(), meta.revision, meta.compact_revision)
         now = env.clock.monotonic()
         for lease, ttl_s in leases.items():
@@ -122,11 +117,11 @@ class Engine:
         applied = meta.index
         for record in wal.open(meta.index):
             try:
-                _apply(store, record.kind, _read(record.kind, record.payload), now)
+                machine.apply(record.kind, read(record.kind, record.payload), now)
             except MvccError:
                 log.debug("record %d was refused when it was made, and is again", record.index)
             applied = record.index
-        return cls(store, backend, wal, applied, env, quota_bytes)
+        return cls(machine, backend, wal, applied, env, quota_bytes)
 
     async def run(self) -> None:
         """Commits the file and ends leases, until cancelled.  Raises when the disk fails: the process must end, the log is whole."""
@@ -222,7 +217,7 @@ class Engine:
         for proposal in batch:
             self.applied += 1
             try:
-                result, revision, events = _apply(self.store, proposal.kind, proposal.op, now)
+                result, revision, events = self.machine.apply(proposal.kind, proposal.op, now)
             except MvccError as refused:
                 if proposal.done is not None:
                     proposal.done(None, refused)
@@ -242,7 +237,7 @@ class Engine:
             await asyncio.sleep(COMMIT_EVERY_S)
             if self._failure is not None:
                 raise self._failure
-            if self._backend.fresh:
+            if self._backend.fresh or self.machine.changes != self._filed_changes:
                 await self._commit()
 
     async def _commit(self) -> None:
@@ -255,9 +250,12 @@ class Engine:
         try:
             meta = Meta(self.applied, self.store.revision, self.store.compact_revision)
             leases = {lease.id: lease.ttl_s for lease in self.store.leases.all()}
+            changes = self.machine.changes
+            buckets = self.machine.buckets() if changes != self._filed_changes else None
             self._backend.begin_commit()
-            await asyncio.get_running_loop().run_in_executor(self._file, self._backend.commit, meta, leases)
+            await asyncio.get_running_loop().run_in_executor(self._file, self._backend.commit, meta, leases, buckets)
             self._backend.end_commit()
+            self._filed, self._filed_changes = meta.index, changes
             self._wal.drop_below(meta.index + 1)
             self._over_quota = self._is_over_quota()
         except Exception as error:
@@ -266,6 +264,47 @@ class Engine:
         finally:
             self._committing = None
         self._write()
+
+    # The file as a whole
+
+    async def flush(self) -> None:
+        """Returns when the file holds everything that is applied now.  Raises Unavailable."""
+        wanted = self.applied
+        while self._filed < wanted:
+            if self._failure is not None:
+                raise self._failure
+            await self._commit()
+
+    async def snapshot(self, file: BinaryIO) -> None:
+        """Writes everything that is applied now, at one revision, as a database of upstream's with its checksum behind it."""
+        async with self._long_work:
+            await self.flush()
+            await asyncio.to_thread(write_snapshot, self._backend, file)
+
+    async def checksum(self, revision: int) -> int:
+        """Of all that is kept up to a revision, 0 for the latest: equal on members that have applied and compacted the same."""
+        async with self._long_work:
+            await self.flush()
+            return await asyncio.to_thread(self._backend.checksum, revision or self.store.revision)
+
+    async def defragment(self) -> None:
+        """Copies the file without its free pages, and goes on with the copy.  Writes are logged and answered meanwhile."""
+        async with self._long_work:
+            while self._committing is not None:
+                await asyncio.wait([self._committing])
+            self._committing = asyncio.get_running_loop().create_task(self._defragment_now(), name="defragment")
+            await asyncio.shield(self._committing)
+
+    async def _defragment_now(self) -> None:
+        try:
+            copy = await asyncio.get_running_loop().run_in_executor(self._file, self._backend.compacted_copy)
+            self._backend.adopt(copy)
+            self._over_quota = self._is_over_quota()
+        except Exception as error:
+            self._failure = Unavailable(f"the database file failed: {error}")
+            raise
+        finally:
+            self._committing = None
 
     def _is_over_quota(self) -> bool:
         """By the pages in use, not the file's size: pages that compaction frees are used again, so it is enough to compact."""
@@ -276,43 +315,3 @@ class Engine:
             await asyncio.sleep(EXPIRE_EVERY_S)
             for lease in self.store.leases.expired(self._env.clock.monotonic()):
                 self.propose(Kind.REVOKE, m.LeaseRevokeRequest(ID=lease).SerializeToString(), lease)
-
-
-def _read(kind: int, payload: bytes) -> Any:
-    """A record's payload as what `_apply` takes."""
-    match kind:
-        case Kind.PUT:
-            return convert.put_op(m.PutRequest.FromString(payload))
-        case Kind.DELETE:
-            return convert.delete_op(m.DeleteRangeRequest.FromString(payload))
-        case Kind.TXN:
-            return convert.txn_op(m.TxnRequest.FromString(payload), 2**31)
-        case Kind.COMPACT:
-            return m.CompactionRequest.FromString(payload).revision
-        case Kind.GRANT:
-            grant = m.LeaseGrantRequest.FromString(payload)
-            return grant.ID, grant.TTL
-        case Kind.REVOKE:
-            return m.LeaseRevokeRequest.FromString(payload).ID
-        case _:
-            raise WalError(f"a record of the unknown kind {kind}: was it written by a newer version?")
-
-
-def _apply(store: MvccStore, kind: int, op: Any, now: float) -> tuple[TxnResult | Lease | None, int, list[Event]]:
-    """(result, revision, events).  Raises MvccError, having changed nothing."""
-    match kind:
-        case Kind.PUT | Kind.DELETE:
-            assert isinstance(op, PutOp | DeleteOp)
-            result, events = store.txn(TxnOp(success=(op,)))
-            return result, result.revision, events
-        case Kind.TXN:
-            result, events = store.txn(op)
-            return result, result.revision, events
-        case Kind.COMPACT:
-            store.compact(op)
-            return None, store.revision, []
-        case Kind.GRANT:
-            return store.leases.grant(op[0], op[1], now), store.revision, []
-        case _:
-            events = store.revoke(op)
-            return None, store.revision, events

@@ -7,9 +7,12 @@ Its map is as large as the quota allows from the start (address space costs noth
 The one read transaction is renewed after each commit, so that the pages of old versions become free.
 """
 
+import os
 import struct
 import threading
-from collections.abc import Iterable, Iterator
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +24,9 @@ from k8sfromscratch.core.mvcc.types import KeyValue
 _REVISION = struct.Struct(">QQ")
 _VALUE = struct.Struct(">QQQQI")
 _META = struct.Struct(">QQQ")
+_UNSIGNED = 2**64 - 1
+COPY = "defragmented.mdb"
+"""What a defragmentation writes before it takes the file's place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +36,24 @@ class Meta:
     index: int
     revision: int
     compact_revision: int
+
+
+Buckets = Mapping[bytes, Mapping[bytes, bytes]]
+"""name -> key -> value: users, roles and alarms."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """All of the file at one moment; `raw` are the values in the order of revisions, as they are stored."""
+
+    meta: Meta
+    leases: dict[int, int]
+    buckets: Buckets
+    raw: Iterator[tuple[Revision, bytes]]
+
+    def values(self) -> Iterator[tuple[Revision, KeyValue]]:
+        for revision, raw in self.raw:
+            yield revision, _decode(raw, revision)
 
 
 @dataclass(slots=True)
@@ -43,15 +67,22 @@ class LmdbBackend:
 
     def __init__(self, folder: Path, quota_bytes: int) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._env = lmdb.open(str(folder), map_size=2 * quota_bytes, max_dbs=4, metasync=True, sync=True, writemap=False, max_readers=8, mode=0o600)
+        self._folder, self._map_bytes = folder, 2 * quota_bytes
+        (folder / COPY).unlink(missing_ok=True)  # of a defragmentation that did not end
+        self._fresh = _Batch({}, [])
+        self._committing: _Batch | None = None
+        self._guard, self._reading = threading.Lock(), threading.Lock()
+        """Held while the file is written, and while all of it is read: closing waits for both."""
+        self._closing = False
+        self._open()
+
+    def _open(self) -> None:
+        self._env = lmdb.open(str(self._folder), map_size=self._map_bytes, max_dbs=4, metasync=True, sync=True, writemap=False, max_readers=8, mode=0o600)
         self._values = self._env.open_db(b"values")
         self._leases = self._env.open_db(b"leases")
         self._meta = self._env.open_db(b"meta")
-        self._fresh = _Batch({}, [])
-        self._committing: _Batch | None = None
+        self._buckets = self._env.open_db(b"buckets")
         self._reader = self._env.begin(db=self._values)
-        self._guard = threading.Lock()
-        """Held while the file is written: closing waits for it."""
 
     def put(self, revision: Revision, kv: KeyValue) -> None:
         self._fresh.puts[revision] = kv
@@ -80,8 +111,8 @@ class LmdbBackend:
         assert self._committing is None, "commits do not overlap"
         self._committing, self._fresh = self._fresh, _Batch({}, [])
 
-    def commit(self, meta: Meta, leases: dict[int, int]) -> None:
-        """Blocks on the disk: call it in a thread between begin_commit and end_commit."""
+    def commit(self, meta: Meta, leases: dict[int, int], buckets: Buckets | None = None) -> None:
+        """Blocks on the disk: call it in a thread between begin_commit and end_commit.  None leaves the buckets as they are."""
         batch = self._committing
         assert batch is not None, "begin_commit comes first"
         with self._guard, self._env.begin(write=True) as transaction:
@@ -91,7 +122,12 @@ class LmdbBackend:
                 cursor.putmulti([(_REVISION.pack(*revision), _encode(kv)) for revision, kv in batch.puts.items()])
             transaction.drop(self._leases, delete=False)
             for lease, ttl_s in leases.items():
-                transaction.put(lease.to_bytes(8, "big"), ttl_s.to_bytes(8, "big"), db=self._leases)
+                transaction.put((lease & _UNSIGNED).to_bytes(8, "big"), ttl_s.to_bytes(8, "big"), db=self._leases)
+            if buckets is not None:
+                transaction.drop(self._buckets, delete=False)
+                for name, entries in buckets.items():
+                    for key, value in entries.items():
+                        transaction.put(name + b"\0" + key, value, db=self._buckets)
             transaction.put(b"meta", _META.pack(meta.index, meta.revision, meta.compact_revision), db=self._meta)
 
     def end_commit(self) -> None:
@@ -99,14 +135,22 @@ class LmdbBackend:
         self._reader.abort()
         self._reader = self._env.begin(db=self._values)
 
-    def load(self) -> tuple[Meta, dict[int, int]]:
-        """What the file stands for, and the leases with their time to live in seconds."""
+    def load(self) -> tuple[Meta, dict[int, int], Buckets]:
+        """What the file stands for, the leases with their time to live in seconds, and the small buckets."""
         with self._env.begin() as transaction:
-            raw = transaction.get(b"meta", db=self._meta)
-            meta = Meta(*_META.unpack(raw)) if raw is not None else Meta(0, 1, 0)
-            with transaction.cursor(db=self._leases) as cursor:
-                leases = {int.from_bytes(key, "big"): int.from_bytes(value, "big") for key, value in cursor}
-        return meta, leases
+            return self._load(transaction)
+
+    def _load(self, transaction: lmdb.Transaction) -> tuple[Meta, dict[int, int], Buckets]:
+        raw = transaction.get(b"meta", db=self._meta)
+        meta = Meta(*_META.unpack(raw)) if raw is not None else Meta(0, 1, 0)
+        with transaction.cursor(db=self._leases) as cursor:
+            leases = {int.from_bytes(key, "big", signed=True): int.from_bytes(value, "big") for key, value in cursor}
+        buckets: dict[bytes, dict[bytes, bytes]] = {}
+        with transaction.cursor(db=self._buckets) as cursor:
+            for key, value in cursor:
+                name, _, rest = bytes(key).partition(b"\0")
+                buckets.setdefault(name, {})[rest] = bytes(value)
+        return meta, leases, buckets
 
     def values(self) -> Iterator[tuple[Revision, KeyValue]]:
         """Everything in the file, in the order of revisions."""
@@ -115,23 +159,75 @@ class LmdbBackend:
                 main, sub = _REVISION.unpack(key)
                 yield (main, sub), _decode(raw, (main, sub))
 
+    @contextmanager
+    def frozen(self) -> "Iterator[Frozen]":
+        """Everything in the file as it is now, for another thread to read in its time; one at a time.  The reader is ended when the file is closed."""
+        with self._reading, self._env.begin(db=self._values) as transaction:
+            meta, leases, buckets = self._load(transaction)
+
+            def raw() -> Iterator[tuple[Revision, bytes]]:
+                with transaction.cursor() as cursor:
+                    for key, value in cursor:
+                        if self._closing:
+                            raise InterruptedError("the store is being closed")
+                        main, sub = _REVISION.unpack(key)
+                        yield (main, sub), value
+
+            yield Frozen(meta, leases, buckets, raw())
+
+    def checksum(self, revision: int) -> int:
+        """CRC-32 of every value and tombstone up to a revision."""
+        found = 0
+        with self.frozen() as frozen:
+            for at, raw in frozen.raw:
+                if at[0] > revision:
+                    break
+                found = zlib.crc32(raw, zlib.crc32(_REVISION.pack(*at), found))
+        return found
+
+    def compacted_copy(self) -> Path:
+        """Blocks on the disk: a copy without free pages, synced.  Between commits only: what comes after it would be lost."""
+        copy = self._folder / COPY
+        with self._guard:
+            descriptor = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            try:
+                self._env.copyfd(descriptor, compact=True)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        return copy
+
+    def adopt(self, copy: Path) -> None:
+        """Puts the copy in the file's place.  A crash finds one or the other, and both hold the same."""
+        with self._guard, self._reading:
+            self._reader.abort()
+            self._env.close()
+            copy.replace(self._folder / "data.mdb")
+            descriptor = os.open(self._folder, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            self._open()
+
     def size_bytes(self) -> tuple[int, int]:
         """(of the file, of the pages in use)."""
         info, total = self._env.info(), 0
         with self._env.begin() as transaction:
-            for db in (self._values, self._leases, self._meta):
+            for db in (self._values, self._leases, self._meta, self._buckets):
                 stat = transaction.stat(db)
                 total += stat["psize"] * (stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"])
         return (info["last_pgno"] + 1) * self._env.stat()["psize"], total
 
     def close(self) -> None:
-        with self._guard:
+        self._closing = True
+        with self._guard, self._reading:
             self._reader.abort()
             self._env.close()
 
 
 def _encode(kv: KeyValue) -> bytes:
-    return _VALUE.pack(kv.create_revision, kv.mod_revision, kv.version, kv.lease & 0xFFFFFFFFFFFFFFFF, len(kv.key)) + kv.key + kv.value
+    return _VALUE.pack(kv.create_revision, kv.mod_revision, kv.version, kv.lease & _UNSIGNED, len(kv.key)) + kv.key + kv.value
 
 
 def _decode(raw: bytes, revision: Revision) -> KeyValue:

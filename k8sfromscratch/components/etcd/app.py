@@ -1,4 +1,4 @@
-"""etcd: the store as a process.  Ports, TLS, life; what it answers is in `services`."""
+"""etcd: the store as a process.  Ports, TLS, life; what it answers is in `services`, `maintenance`, and the modules beside them."""
 
 import asyncio
 import json
@@ -10,9 +10,13 @@ from urllib.parse import urlsplit
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from k8sfromscratch.components.etcd.compactor import compactions
 from k8sfromscratch.components.etcd.config import EtcdFlags
 from k8sfromscratch.components.etcd.connection import ClientConnection
-from k8sfromscratch.components.etcd.services import VERSION, Services
+from k8sfromscratch.components.etcd.maintenance import MaintenanceServices
+from k8sfromscratch.components.etcd.member import VERSION, Member
+from k8sfromscratch.components.etcd.services import KvServices
+from k8sfromscratch.components.etcd.watch import WatchHub
 from k8sfromscratch.process.clock import Env
 from k8sfromscratch.process.http import Request, Response
 from k8sfromscratch.process.server import serve
@@ -33,17 +37,21 @@ async def run(flags: EtcdFlags, env: Env) -> None:
         tls = _tls(flags)
     except (WalError, TlsError) as error:
         raise StartError(str(error)) from error
-    services = Services(
+    member = Member(
         engine,
         env,
         name=flags.name,
         cluster_token=flags.initial_cluster_token,
         peer_urls=flags.initial_advertise_peer_urls,
         client_urls=flags.advertise_client_urls,
+        client_cert_auth=flags.client_cert_auth,
     )
-    pages = Pages(engine, services)
+    kv = KvServices(member)
+    groups = (kv, MaintenanceServices(member, Path(flags.data_dir)))
+    unary = {name: method for group in groups for name, method in group.unary().items()}
+    streams = {name: opener for group in groups for name, opener in group.streams().items()}
+    pages = Pages(engine, member, kv.hub)
     connections: set[ClientConnection] = set()
-    unary, streams = services.unary(), services.streams()
     loop = asyncio.get_running_loop()
     listeners, page_servers = [], []
     try:
@@ -62,7 +70,9 @@ async def run(flags: EtcdFlags, env: Env) -> None:
             page_servers.append(await serve(pages.handle, host=url.hostname or "", port=url.port or 0))
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(engine.run(), name="engine")
-            tasks.create_task(_progress(services), name="progress")
+            tasks.create_task(_progress(kv.hub), name="progress")
+            if flags.retention:
+                tasks.create_task(compactions(engine, env, flags.auto_compaction_mode, flags.retention), name="compactions")
     finally:
         for listener in listeners:
             listener.close()
@@ -70,13 +80,14 @@ async def run(flags: EtcdFlags, env: Env) -> None:
             connection.go_away()
         for server in page_servers:
             await server.close(0.5)
+        await member.close()
         await engine.close()
 
 
-async def _progress(services: Services) -> None:
+async def _progress(hub: WatchHub) -> None:
     while True:
         await asyncio.sleep(PROGRESS_EVERY_S)
-        services.hub.notify_progress()
+        hub.notify_progress()
 
 
 def _tls(flags: EtcdFlags) -> ssl.SSLContext | None:
@@ -90,8 +101,8 @@ def _tls(flags: EtcdFlags) -> ssl.SSLContext | None:
 class Pages:
     """/health, /version and /metrics."""
 
-    def __init__(self, engine: Engine, services: Services) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, member: Member, hub: WatchHub) -> None:
+        self._engine, self._alarms = engine, member.alarms
         self.registry = CollectorRegistry()
         gauges = {
             "etcd_server_has_leader": ("Whether a leader exists", lambda: 1),
@@ -102,15 +113,16 @@ class Pages:
             "etcd_mvcc_db_total_size_in_use_in_bytes": ("Size of what is in use of it", lambda: engine.size_bytes()[1]),
             "etcd_debugging_mvcc_current_revision": ("The store's revision", lambda: engine.store.revision),
             "etcd_debugging_mvcc_compact_revision": ("The compacted revision", lambda: engine.store.compact_revision),
-            "etcd_debugging_mvcc_watcher_total": ("Watches", lambda: len(services.hub)),
+            "etcd_debugging_mvcc_watcher_total": ("Watches", lambda: len(hub)),
         }
         for name, (text, read) in gauges.items():
             Gauge(name, text, registry=self.registry).set_function(read)
 
     def get(self, path: str) -> tuple[int, str, bytes]:
         if path == "/health":
-            body = {"health": "false", "reason": "ALARM NOSPACE"} if self._engine.over_quota else {"health": "true", "reason": ""}
-            return 503 if self._engine.over_quota else 200, "application/json", json.dumps(body).encode()
+            raised = [name for name, there in (("NOSPACE", self._alarms.no_space or self._engine.over_quota), ("CORRUPT", self._alarms.corrupt)) if there]
+            body = {"health": "false", "reason": f"ALARM {raised[0]}"} if raised else {"health": "true", "reason": ""}
+            return 503 if raised else 200, "application/json", json.dumps(body).encode()
         if path == "/version":
             return 200, "application/json", json.dumps({"etcdserver": VERSION, "etcdcluster": VERSION.rsplit(".", 1)[0] + ".0"}).encode()
         if path == "/metrics":

@@ -1,11 +1,12 @@
 """etcd's flags, as far as they mean something here.  One member; what belongs to a cluster of several is refused, not ignored."""
 
-from typing import Self
+import re
+from typing import Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from k8sfromscratch.process.flags import Flags
+from k8sfromscratch.process.flags import Flags, duration_s
 
 
 class EtcdFlags(Flags):
@@ -26,7 +27,10 @@ class EtcdFlags(Flags):
     trusted_ca_file: str = Field("", description="CA of client certificates")
     client_cert_auth: bool = Field(False, description="only clients with a certificate of --trusted-ca-file are served")
     quota_backend_bytes: int = Field(2 * 1024**3, ge=0, description="size of the database at which writes are refused; 0 means the default, 2 GiB")
-    auto_compaction_retention: str = Field("0", description="only 0, off, is supported: the apiserver compacts")
+    auto_compaction_mode: Literal["periodic", "revision"] = Field("periodic", description="what --auto-compaction-retention counts")
+    auto_compaction_retention: str = Field(
+        "0", description="how much history is kept: a duration, or a number of hours, when periodic; a number of revisions otherwise; 0 keeps all"
+    )
 
     @field_validator("listen_client_urls", "advertise_client_urls", "listen_peer_urls", "initial_advertise_peer_urls", "listen_metrics_urls")
     @classmethod
@@ -37,22 +41,37 @@ class EtcdFlags(Flags):
                 raise ValueError(f"{url!r} is not of the form http://host:port or https://host:port")
         return value
 
-    @field_validator("auto_compaction_retention")
-    @classmethod
-    def _compaction(cls, value: str) -> str:
-        if value not in ("0", "0s", "0h"):
-            raise ValueError("automatic compaction is not supported; the apiserver compacts by itself")
-        return value
-
     @model_validator(mode="after")
     def _one_member(self) -> Self:
-        members = [part.partition("=")[0] for part in self.initial_cluster.split(",") if part]
-        if len(members) > 1:
-            raise ValueError(f"--initial-cluster names {len(members)} members ({', '.join(members)}): clusters of several members are not supported yet")
-        if members and members[0] != self.name:
-            raise ValueError(f"--initial-cluster names {members[0]!r}, and this member is {self.name!r}")
+        check_one_member(self.name, self.initial_cluster)
+        if self.retention < 0:
+            raise ValueError("--auto-compaction-retention is below zero")
         if any(url.startswith("https:") for url in self.listen_client_urls) and not (self.cert_file and self.key_file):
             raise ValueError("--listen-client-urls has https, which needs --cert-file and --key-file")
         if self.client_cert_auth and not self.trusted_ca_file:
             raise ValueError("--client-cert-auth needs --trusted-ca-file")
         return self
+
+    @property
+    def retention(self) -> float:
+        """Of automatic compaction: seconds when periodic, revisions otherwise; 0 is off.  Raises ValueError."""
+        text = self.auto_compaction_retention
+        if self.auto_compaction_mode == "revision":
+            if not re.fullmatch(r"\d+", text):
+                raise ValueError(f"--auto-compaction-retention is a number of revisions in the mode revision, and {text!r} is none")
+            return float(text)
+        if re.fullmatch(r"\d+", text):
+            return int(text) * 3600.0
+        try:
+            return float(str(duration_s(text)))
+        except ValueError:
+            raise ValueError(f"--auto-compaction-retention is a duration such as 5m, or a number of hours, and {text!r} is neither") from None
+
+
+def check_one_member(name: str, initial_cluster: str) -> None:
+    """Raises ValueError where it names other members than this one."""
+    members = [part.partition("=")[0] for part in initial_cluster.split(",") if part]
+    if len(members) > 1:
+        raise ValueError(f"--initial-cluster names {len(members)} members ({', '.join(members)}): clusters of several members are not supported yet")
+    if members and members[0] != name:
+        raise ValueError(f"--initial-cluster names {members[0]!r}, and this member is {name!r}")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol, cast
 
 from k8sfromscratch.core.rpc import grpc, http2
+from k8sfromscratch.core.rpc.headers import Headers
 
 log = logging.getLogger(__name__)
 
@@ -24,10 +25,20 @@ MESSAGE_MAX_BYTES = 2 * 1024 * 1024
 class Call:
     """One call under way; to be answered once."""
 
-    __slots__ = ("_connection", "stream")
+    __slots__ = ("_connection", "metadata", "stream")
 
-    def __init__(self, connection: "ClientConnection", stream: int) -> None:
-        self._connection, self.stream = connection, stream
+    def __init__(self, connection: "ClientConnection", stream: int, metadata: Headers = ()) -> None:
+        self._connection, self.stream, self.metadata = connection, stream, metadata
+
+    @property
+    def common_name(self) -> str:
+        """Of the client's certificate; "" where there is none."""
+        return self._connection.common_name()
+
+    @property
+    def unsent_bytes(self) -> int:
+        """What waits for the client to read this stream."""
+        return self._connection.rpc.http.pending_bytes(self.stream)
 
     def reply(self, message: bytes) -> None:
         self._connection.rpc.reply(self.stream, message)
@@ -69,7 +80,7 @@ class ClientConnection(asyncio.Protocol):
         self.rpc = grpc.GrpcServer(MESSAGE_MAX_BYTES)
         self._unary, self._open_stream, self._page, self._connections = unary, streams, page, connections
         self._transport: asyncio.Transport | None = None
-        self._methods: dict[int, Unary] = {}
+        self._methods: dict[int, tuple[Unary, Headers]] = {}
         self._streams: dict[int, Stream] = {}
         self._speaks: str = ""
         self._head = b""
@@ -114,6 +125,12 @@ class ClientConnection(asyncio.Protocol):
                         return
         self._flush()
 
+    def common_name(self) -> str:
+        tls = self._transport.get_extra_info("ssl_object") if self._transport is not None else None
+        certificate = tls.getpeercert() if tls is not None else None
+        subject = certificate.get("subject", ()) if certificate else ()
+        return next((value for names in subject for key, value in names if key == "commonName"), "")
+
     def forget(self, stream: int) -> None:
         self._methods.pop(stream, None)
         self._streams.pop(stream, None)
@@ -145,18 +162,18 @@ class ClientConnection(asyncio.Protocol):
     def _on_call(self, called: grpc.Called) -> None:
         unary = self._unary.get(called.method)
         if unary is not None:
-            self._methods[called.stream] = unary
+            self._methods[called.stream] = unary, called.metadata
             return
         opener = self._open_stream.get(called.method)
         if opener is not None:
-            self._streams[called.stream] = opener(Call(self, called.stream))
+            self._streams[called.stream] = opener(Call(self, called.stream, called.metadata))
             return
         self.rpc.finish(called.stream, grpc.UNIMPLEMENTED, f"etcdserver: {called.method} is not supported by this server")
 
     def _on_message(self, stream: int, message: bytes) -> None:
-        unary = self._methods.pop(stream, None)
-        if unary is not None:
-            unary(message, Call(self, stream))
+        method = self._methods.pop(stream, None)
+        if method is not None:
+            method[0](message, Call(self, stream, method[1]))
             return
         streaming = self._streams.get(stream)
         if streaming is not None:

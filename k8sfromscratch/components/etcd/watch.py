@@ -13,8 +13,10 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from k8sfromscratch.components.etcd.connection import Call
+from k8sfromscratch.components.etcd.member import Member
+from k8sfromscratch.core.mvcc.auth import READ
+from k8sfromscratch.core.mvcc.auth_errors import AuthError
 from k8sfromscratch.core.mvcc.errors import Compacted
-from k8sfromscratch.core.mvcc.store import MvccStore
 from k8sfromscratch.core.mvcc.types import Event
 from k8sfromscratch.core.rpc import grpc
 from k8sfromscratch.core.rpc.etcd_convert import event_message
@@ -53,8 +55,8 @@ class Watch:
 class WatchHub:
     """All watches of all streams.  Those of single keys are found by the key."""
 
-    def __init__(self, store: MvccStore, header: Any) -> None:
-        self.store, self.header = store, header
+    def __init__(self, member: Member) -> None:
+        self.member, self.store, self.header = member, member.store, member.header
         self._single: dict[bytes, set[Watch]] = {}
         self._ranges: set[Watch] = set()
 
@@ -184,6 +186,11 @@ class WatchStream:
             return "etcdserver: too many watches on the stream"
         if request.range_end not in (b"", b"\0") and request.key >= request.range_end:
             return "mvcc: watcher range is empty"
+        member = self._hub.member
+        try:
+            member.auth.check(member.who(self._call), request.key or b"\0", request.range_end, READ)
+        except AuthError as error:
+            return str(error)
         return ""
 
     def _catch_up(self, watch: Watch) -> None:

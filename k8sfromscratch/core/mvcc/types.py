@@ -31,7 +31,7 @@ class RangeResult(NamedTuple):
     """`revision` is the store's latest, whatever revision was read; `count` ignores the limit."""
 
     kvs: Sequence[KeyValue]
-    count: int
+    count: int  # type: ignore[assignment]  # a tuple has a method of that name, which nobody wants here
     more: bool
     revision: int
 

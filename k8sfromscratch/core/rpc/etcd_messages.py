@@ -1,4 +1,4 @@
-"""etcd's v3 messages: the names, types and numbers that are its wire contract (etcdserverpb, mvccpb)."""
+"""etcd's v3 messages: the names, types and numbers that are its wire contract (etcdserverpb, mvccpb, authpb, leasepb, v3lockpb, v3electionpb)."""
 
 from k8sfromscratch.core.rpc.protobuf import load_proto
 
@@ -89,6 +89,61 @@ messages = load_proto(
     message AlarmResponse { ResponseHeader header = 1; repeated AlarmMember alarms = 2; }
     message DefragmentRequest {}
     message DefragmentResponse { ResponseHeader header = 1; }
+    message HashRequest {}
+    message HashResponse { ResponseHeader header = 1; uint32 hash = 2; }
+    message SnapshotRequest {}
+    message SnapshotResponse { ResponseHeader header = 1; uint64 remaining_bytes = 2; bytes blob = 3; }
+    message MoveLeaderRequest { uint64 targetID = 1; }
+    message MoveLeaderResponse { ResponseHeader header = 1; }
+
+    // Auth: what is stored (authpb), and the service
+    message UserAddOptions { bool no_password = 1; }
+    message User { bytes name = 1; bytes password = 2; repeated string roles = 3; UserAddOptions options = 4; }
+    message Permission { enum Type { READ = 0; WRITE = 1; READWRITE = 2; } Type permType = 1; bytes key = 2; bytes range_end = 3; }
+    message Role { bytes name = 1; repeated Permission keyPermission = 2; }
+    message AuthEnableRequest {}
+    message AuthDisableRequest {}
+    message AuthStatusRequest {}
+    message AuthenticateRequest { string name = 1; string password = 2; }
+    message AuthUserAddRequest { string name = 1; string password = 2; UserAddOptions options = 3; string hashedPassword = 4; }
+    message AuthUserGetRequest { string name = 1; }
+    message AuthUserListRequest {}
+    message AuthUserDeleteRequest { string name = 1; }
+    message AuthUserChangePasswordRequest { string name = 1; string password = 2; string hashedPassword = 3; }
+    message AuthUserGrantRoleRequest { string user = 1; string role = 2; }
+    message AuthUserRevokeRoleRequest { string name = 1; string role = 2; }
+    message AuthRoleAddRequest { string name = 1; }
+    message AuthRoleGetRequest { string role = 1; }
+    message AuthRoleListRequest {}
+    message AuthRoleDeleteRequest { string role = 1; }
+    message AuthRoleGrantPermissionRequest { string name = 1; Permission perm = 2; }
+    message AuthRoleRevokePermissionRequest { string role = 1; bytes key = 2; bytes range_end = 3; }
+    message AuthResponse { ResponseHeader header = 1; }
+    message AuthStatusResponse { ResponseHeader header = 1; bool enabled = 2; uint64 authRevision = 3; }
+    message AuthenticateResponse { ResponseHeader header = 1; string token = 2; }
+    message AuthUserGetResponse { ResponseHeader header = 1; repeated string roles = 2; }
+    message AuthUserListResponse { ResponseHeader header = 1; repeated string users = 2; }
+    message AuthRoleGetResponse { ResponseHeader header = 1; repeated Permission perm = 2; }
+    message AuthRoleListResponse { ResponseHeader header = 1; repeated string roles = 2; }
+
+    // Lock and Election
+    message LockRequest { bytes name = 1; int64 lease = 2; }
+    message LockResponse { ResponseHeader header = 1; bytes key = 2; }
+    message UnlockRequest { bytes key = 1; }
+    message UnlockResponse { ResponseHeader header = 1; }
+    message LeaderKey { bytes name = 1; bytes key = 2; int64 rev = 3; int64 lease = 4; }
+    message CampaignRequest { bytes name = 1; int64 lease = 2; bytes value = 3; }
+    message CampaignResponse { ResponseHeader header = 1; LeaderKey leader = 2; }
+    message ProclaimRequest { LeaderKey leader = 1; bytes value = 2; }
+    message ProclaimResponse { ResponseHeader header = 1; }
+    message LeaderRequest { bytes name = 1; }
+    message LeaderResponse { ResponseHeader header = 1; KeyValue kv = 2; }
+    message ResignRequest { LeaderKey leader = 1; }
+    message ResignResponse { ResponseHeader header = 1; }
+
+    // What a member keeps on its disk: a lease in the database, and a record of the log with the user on whose behalf it is
+    message StoredLease { int64 ID = 1; int64 TTL = 2; int64 RemainingTTL = 3; }
+    message OnBehalf { string username = 1; uint64 auth_revision = 2; int32 kind = 3; bytes payload = 4; }
     """,
     package="etcd.v3",
 )

@@ -8,54 +8,19 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
 
 from k8sfromscratch.core.rpc.etcd_messages import messages as m
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-class Etcd:
-    def __init__(self, folder: Path, *flags: str) -> None:
-        self.port = free_port()
-        self.endpoint = f"127.0.0.1:{self.port}"
-        argv = [sys.executable, "-m", "k8sfromscratch.components.etcd", "--data-dir", str(folder / "data")]
-        argv += ["--listen-client-urls", f"http://{self.endpoint}", "--advertise-client-urls", f"http://{self.endpoint}", *flags]
-        self.process = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True)
-        self.channel = grpc.insecure_channel(self.endpoint)
-        grpc.channel_ready_future(self.channel).result(timeout=20)
-
-    def ctl(self, *argv: str, stdin: str = "", fails: bool = False) -> str:
-        env = {**os.environ, "ETCDCTL_API": "3"}
-        done = subprocess.run(["etcdctl", "--endpoints", self.endpoint, *argv], env=env, input=stdin, text=True, capture_output=True, timeout=30)
-        assert (done.returncode != 0) == fails, done.stderr
-        return done.stderr if fails else done.stdout
-
-    def call(self, method: str, request: Any, answer: Any) -> Any:
-        serialize, parse = type(request).SerializeToString, answer.FromString
-        return self.channel.unary_unary(f"/etcdserverpb.{method}", serialize, parse)(request, timeout=10)
-
-    def stop(self) -> None:
-        self.channel.close()
-        self.process.send_signal(signal.SIGTERM)
-        _, errors = self.process.communicate(timeout=20)
-        assert self.process.returncode == 0 and "Traceback" not in errors, errors
+from k8sfromscratch.testing.etcd_process import EtcdProcess as Etcd
 
 
 @pytest.fixture(scope="module")
 def etcd(tmp_path_factory: pytest.TempPathFactory, needs: Callable[..., None]) -> Iterator[Etcd]:
     needs("etcdctl")
-    running = Etcd(tmp_path_factory.mktemp("etcd"))
-    yield running
-    running.stop()
+    with Etcd(tmp_path_factory.mktemp("etcd") / "data") as running:
+        yield running
 
 
 def test_etcdctl_puts_gets_and_deletes(etcd: Etcd) -> None:
@@ -99,11 +64,6 @@ def test_compaction_and_its_errors(etcd: Etcd) -> None:
     etcd.ctl("compact", str(revision))
     assert "required revision has been compacted" in etcd.ctl("get", "c", f"--rev={revision - 1}", fails=True)
     assert "required revision is a future revision" in etcd.ctl("get", "c", f"--rev={revision + 100}", fails=True)
-
-
-def test_what_is_not_supported_says_so(etcd: Etcd) -> None:
-    assert "is not supported by this server" in etcd.ctl("auth", "enable", fails=True)
-    assert "Unimplemented" in etcd.ctl("move-leader", "1", fails=True) or "Unimplemented" in etcd.ctl("snapshot", "save", "/dev/null", fails=True)
 
 
 def test_grpcio_calls_and_refusals(etcd: Etcd) -> None:
@@ -157,7 +117,8 @@ def test_plain_http_on_the_same_port(etcd: Etcd) -> None:
         (["--initial-cluster", "a=http://h:1,b=http://h:2"], "clusters of several members are not supported yet"),
         (["--listen-client-urls", "localhost:2379"], "is not of the form http://host:port"),
         (["--listen-client-urls", "https://127.0.0.1:1"], "needs --cert-file and --key-file"),
-        (["--auto-compaction-retention", "5"], "automatic compaction is not supported"),
+        (["--auto-compaction-retention", "soon"], "'soon' is neither"),
+        (["--auto-compaction-mode", "revision", "--auto-compaction-retention", "5m"], "'5m' is none"),
         (["--no-such-flag"], "unknown flag: --no-such-flag"),
     ],
 )

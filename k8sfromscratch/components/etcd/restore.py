@@ -1,0 +1,82 @@
+"""`python -m k8sfromscratch.components.etcd.restore SNAPSHOT --data-dir DIR`: a new member out of a snapshot, ours or upstream's.
+
+The flags are those of `etcdutl snapshot restore`.  The data directory must not be there yet: nothing is ever written over.  It is made beside its
+place and moved there whole, so that a restore that fails leaves nothing that looks like a member.
+"""
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from k8sfromscratch.components.etcd.config import check_one_member
+from k8sfromscratch.process.flags import FlagError, Flags
+from k8sfromscratch.storage.engine import QUOTA_BYTES
+from k8sfromscratch.storage.lmdb_backend import LmdbBackend
+from k8sfromscratch.storage.snapshot import SnapshotError, read_snapshot
+
+
+class RestoreFlags(Flags):
+    data_dir: str = Field("", description="the directory to make; NAME.etcd where it is not given")
+    name: str = Field("default", description="name of the member that will start on it")
+    initial_cluster: str = Field("", description="the members, name=url,…; only this one is supported")
+    initial_advertise_peer_urls: list[str] = Field(default_factory=lambda: ["http://localhost:2380"], description="of that member; it tells them at its start")
+    initial_cluster_token: str = Field("etcd-cluster", description="of that member; it tells it at its start")
+    skip_hash_check: bool = Field(False, description="take a copy of a database that has no checksum behind it")
+    quota_backend_bytes: int = Field(QUOTA_BYTES, gt=0, description="the most that the database may hold")
+
+    @model_validator(mode="after")
+    def _one_member(self) -> Self:
+        check_one_member(self.name, self.initial_cluster)
+        return self
+
+
+def restore(snapshot: Path, data_dir: Path, *, quota_bytes: int = QUOTA_BYTES, check: bool = True) -> int:
+    """The revision that the new member has.  Raises SnapshotError, OSError."""
+    if data_dir.exists():
+        raise SnapshotError(f"{data_dir} is there already: a restore writes nothing over")
+    data_dir.parent.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(prefix=f".{data_dir.name}.", dir=data_dir.parent))
+    try:
+        backend = LmdbBackend(made / "db", quota_bytes)
+        try:
+            revision = read_snapshot(snapshot, backend, check=check)
+        finally:
+            backend.close()
+        made.rename(data_dir)
+    except BaseException:
+        shutil.rmtree(made, ignore_errors=True)
+        raise
+    return revision
+
+
+def main(argv: Sequence[str]) -> int:
+    paths = [word for number, word in enumerate(argv) if not word.startswith("--") and (number == 0 or not _takes_value(argv[number - 1]))]
+    try:
+        if len(paths) != 1:
+            raise FlagError("one snapshot is needed: restore SNAPSHOT --data-dir DIR")
+        flags = RestoreFlags.parse([word for word in argv if word is not paths[0]])
+    except FlagError as error:
+        print(f"etcd restore: {error}", file=sys.stderr)
+        return 2
+    target = Path(flags.data_dir or f"{flags.name}.etcd")
+    try:
+        revision = restore(Path(paths[0]), target, quota_bytes=flags.quota_backend_bytes, check=not flags.skip_hash_check)
+    except (SnapshotError, OSError) as error:
+        print(f"etcd restore: {error}", file=sys.stderr)
+        return 1
+    print(f"{target}: restored at revision {revision}")
+    return 0
+
+
+def _takes_value(word: str) -> bool:
+    """Whether the next word belongs to this flag."""
+    return word.startswith("--") and "=" not in word and word not in ("--skip-hash-check", "--help")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
