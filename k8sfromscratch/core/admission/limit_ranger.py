@@ -67,7 +67,8 @@ def _set(container: Object, part: str, defaults: Mapping[str, str], what: str) -
     if not missing:
         return []
     container["resources"] = {**resources, part: {**(resources.get(part) or {}), **missing}}
-    return [f"{', '.join(sorted(missing))} {what} {container['name']}"]
+    # Not validated yet: a container without a name is refused afterwards.
+    return [f"{', '.join(sorted(missing))} {what} {container.get('name', '')}"]
 
 
 def _of_pod(pod: Object, item: Object) -> list[str]:

@@ -71,7 +71,7 @@ class ServiceAccount:
 
     def _mount(self, spec: Object) -> None:
         volumes = spec.get("volumes") or []
-        present = next((volume["name"] for volume in volumes if volume["name"].startswith(VOLUME_PREFIX)), None)
+        present = next((name for volume in volumes if (name := str(volume.get("name") or "")).startswith(VOLUME_PREFIX)), None)
         self._volume = self._volume or VOLUME_PREFIX + self._random_suffix()
         name = present or self._volume
         mounted = False
