@@ -14,7 +14,7 @@ from typing import Any
 from k8sfromscratch.api.errors import Cause
 from k8sfromscratch.api.structural import pruned_paths
 from k8sfromscratch.api.structural_formats import BadPattern, Pattern
-from k8sfromscratch.api.structural_values import Checker
+from k8sfromscratch.api.structural_values import NOWHERE, Checker
 from k8sfromscratch.api.validation.field import duplicate, forbidden, invalid, not_supported, required
 
 DEPTH_MAX = 100
@@ -263,4 +263,5 @@ def _defaults(schema: Schema, path: str, *, is_root: bool = False) -> list[Cause
 def _default(schema: Schema, value: Any, path: str) -> list[Cause]:
     if pruned_paths(schema, value):
         return [invalid(path, value, "must not have unknown fields")]
-    return Checker(schema, is_resource=False).check(value, None, path)
+    found = Checker(schema, is_resource=False).check(value)
+    return [Cause(one.reason, one.message, one.field if one.field == NOWHERE else f"{path}.{one.field}".removesuffix(".")) for one in found]
