@@ -64,14 +64,19 @@ def services(units: dict[str, str]) -> Generator[Any, None, None]:
 
 @operation()
 def healthy(unit: str, check: str, timeout_s: int = 60) -> Generator[str, None, None]:
-    """Waits until `check` (a shell command on the machine) succeeds; if it does not in time, fails with the unit's last log lines."""
+    """Waits until `check` (a shell command on the machine) succeeds; if it does not in time, fails with the unit's last log lines.
+
+    The host's `patience` multiplies all times: a virtual machine without KVM is ten times slower, and asking it too often makes it slower yet.
+    """
     if host.get_fact(Answers, check=check):
         return
-    wait = f"timeout {timeout_s} sh -c {shlex.quote(f'until ( {check} ) >/dev/null 2>&1; do sleep 0.2; done')}"
+    patience = getattr(host.data, "patience", None) or 1
+    timeout_s = int(timeout_s * patience)
+    wait = f"timeout {timeout_s} sh -c {shlex.quote(f'until ( {check} ) >/dev/null 2>&1; do sleep {0.2 * patience:g}; done')}"
     yield f"{wait} || {{ echo '{unit} is not healthy after {timeout_s} s; its log ends:'; journalctl --no-pager --lines 40 --unit {unit}; exit 1; }}"
 
 
 def health_check(url: str, *, ca: str = "") -> str:
     """A shell command that succeeds when the URL answers 200.  Python is the client that every machine has."""
     context = f", context=ssl.create_default_context(cafile={ca!r})" if ca else ""
-    return "python3 -c " + shlex.quote(f"import ssl, urllib.request as r; r.urlopen({url!r}, timeout=2{context})")
+    return "python3 -c " + shlex.quote(f"import ssl, urllib.request as r; r.urlopen({url!r}, timeout=5{context})")

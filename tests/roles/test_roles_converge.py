@@ -5,7 +5,7 @@ Also: what changes restarts what it must and nothing else, and an interrupted ru
 
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ import pytest
 from k8sfromscratch.lab.environment import Environment
 from k8sfromscratch.lab.images import Image
 from roles import addons, base, checks, control_plane, etcd, node, pki, runtime
+from roles.lib import services
 from tests.roles.machine import Machine, run_role
 
 WHEEL = "wheel-1"
@@ -180,3 +181,13 @@ def test_a_file_with_the_wrong_mode_or_owner_is_put_right(master: Machine, worke
     master.modes[key] = ("644", "root", "root")
     run_role(etcd, etcd.etcd, master, [worker], wheel=WHEEL)
     assert master.modes[key] == ("600", "etcd", "etcd")
+
+
+def test_a_slow_machine_is_waited_for_longer_and_asked_less_often(master: Machine, data: dict[str, Any]) -> None:
+    def said(patience: int | None) -> str:
+        machine = Machine("master-1", "192.0.2.11", ["masters"], {**data, "patience": patience}, healthy=False)
+        module = SimpleNamespace(healthy=services.healthy, role=SimpleNamespace(_inner=lambda: module.healthy(unit="etcd.service", check="true", timeout_s=60)))
+        return run_role(module, module.role, machine)[0]  # type: ignore[arg-type]
+
+    assert said(None).startswith("timeout 60 sh -c") and "sleep 0.2;" in said(None)
+    assert said(5).startswith("timeout 300 sh -c") and "sleep 1;" in said(5)
