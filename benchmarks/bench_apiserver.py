@@ -126,9 +126,8 @@ def report(medians: dict[Peer, Figures]) -> bool:
             held = found >= each.ratio if each.more_is_better else found <= each.ratio
             good = good and held
             ratio, verdict = f"{found:.2f}", f"{'≥' if each.more_is_better else '≤'} {each.ratio:.2f}{'' if held else ', missed'}"
-        print(
-            f"| {each.text}, {each.unit} | {_figure(ours, each.figure)} | {_figure(others, each.figure)} | {_figure(upstream, each.figure)} | {ratio} | {verdict} |"
-        )
+        figures = " | ".join(_figure(of, each.figure) for of in (ours, others, upstream))
+        print(f"| {each.text}, {each.unit} | {figures} | {ratio} | {verdict} |")
     print("\n| processor time each, µs | ours | ours, on our etcd | upstream | ratio | etcd: of ours, of upstream | generator |\n|---|---|---|---|---|---|---|")
     for cost in COSTS:
         name = f"{cost}_cpu_us"
