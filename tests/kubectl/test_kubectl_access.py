@@ -32,28 +32,27 @@ def test_rights_are_granted_step_by_step(kubectl, as_ann):
     assert 'cannot create resource "roles"' in escalating
 
 
-def test_can_i(release, as_ann):
-    release("create", "role", "views", "--verb=get,list", "--resource=pods,deployments.apps,pods/log", "--resource=services")
-    release("create", "rolebinding", "ann-views", "--role=views", "--user=ann")
-    ann = as_ann.but(program=release.program, release=release.release)
-    assert ann("auth", "can-i", "list", "pods") == "yes\n"
-    no = ann.run("auth", "can-i", "delete", "pods")
+def test_can_i(kubectl, as_ann):
+    kubectl("create", "role", "views", "--verb=get,list", "--resource=pods,deployments.apps,pods/log", "--resource=services")
+    kubectl("create", "rolebinding", "ann-views", "--role=views", "--user=ann")
+    assert as_ann("auth", "can-i", "list", "pods") == "yes\n"
+    no = as_ann.run("auth", "can-i", "delete", "pods")
     assert (no.returncode, no.stdout) == (1, "no\n")
-    assert ann("auth", "can-i", "get", "pods", "--subresource=log") == "yes\n"
-    assert ann("auth", "can-i", "get", "deployments.apps/web") == "yes\n"
-    assert ann.run("auth", "can-i", "list", "pods", "--all-namespaces").stdout.startswith("no")
-    assert ann("auth", "can-i", "get", "/version") == "yes\n"
-    assert ann.run("auth", "can-i", "get", "/metrics").stdout == "no\n"
-    assert release("auth", "can-i", "list", "pods", "--as=ann") == "yes\n"
-    assert release.run("auth", "can-i", "list", "secrets", "--as=bob", "--as-group=staff").returncode == 1
-    assert release("auth", "can-i", "*", "*", "--as=bob", "--as-group=system:masters") == "yes\n"
-    assert release.run("auth", "can-i", "list", "pods", "--as=ann", "--quiet").stdout == ""
-    heading, *rows = release.table("auth", "can-i", "--list", "--as=ann")
+    assert as_ann("auth", "can-i", "get", "pods", "--subresource=log") == "yes\n"
+    assert as_ann("auth", "can-i", "get", "deployments.apps/web") == "yes\n"
+    assert as_ann.run("auth", "can-i", "list", "pods", "--all-namespaces").stdout.startswith("no")
+    assert as_ann("auth", "can-i", "get", "/version") == "yes\n"
+    assert as_ann.run("auth", "can-i", "get", "/metrics").stdout == "no\n"
+    assert kubectl("auth", "can-i", "list", "pods", "--as=ann") == "yes\n"
+    assert kubectl.run("auth", "can-i", "list", "secrets", "--as=bob", "--as-group=staff").returncode == 1
+    assert kubectl("auth", "can-i", "*", "*", "--as=bob", "--as-group=system:masters") == "yes\n"
+    assert kubectl.run("auth", "can-i", "list", "pods", "--as=ann", "--quiet").stdout == ""
+    heading, *rows = kubectl.table("auth", "can-i", "--list", "--as=ann")
     assert [name.strip() for name in heading] == ["Resources", "Non-Resource URLs", "Resource Names", "Verbs"]
     rules = {row[0]: row[-1] for row in rows}
     assert rules["pods"] == rules["deployments.apps"] == "[get list]"
     assert rules["selfsubjectaccessreviews.authorization.k8s.io"] == "[create]"
-    assert "cannot impersonate" in ann.fails("get", "pods", "--as=bob")
+    assert "cannot impersonate" in as_ann.fails("get", "pods", "--as=bob")
 
 
 def test_reconcile_adds_what_is_missing(kubectl):
@@ -99,21 +98,21 @@ def test_a_token_is_its_accounts(kubectl):
 
 
 @pytest.mark.parametrize("verdict", ["approve", "deny"])
-def test_certificate_requests(live_release, signing_request, verdict):
+def test_certificate_requests(live, signing_request, verdict):
     """Approved ones are signed by the controller; the certificate has the name that was asked for."""
-    name = f"{verdict}-{live_release.namespace}"
+    name = f"{verdict}-{live.namespace}"
     spec = {"request": signing_request, "signerName": "kubernetes.io/kube-apiserver-client", "usages": ["client auth"]}
     body = {"apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest", "metadata": {"name": name}, "spec": spec}
-    live_release("create", "-f", "-", text=json.dumps(body))
-    assert live_release("get", "csr", name, "--no-headers").split()[-1] == "Pending"
-    live_release("certificate", verdict, name)
+    live("create", "-f", "-", text=json.dumps(body))
+    assert live("get", "csr", name, "--no-headers").split()[-1] == "Pending"
+    live("certificate", verdict, name)
     condition = {"approve": "Approved", "deny": "Denied"}[verdict]
-    assert live_release("get", "csr", name, "--no-headers").split()[-1].startswith(condition)
-    assert live_release("get", "csr", name, "-o", "jsonpath={.status.conditions[0].type}") == condition
+    assert live("get", "csr", name, "--no-headers").split()[-1].startswith(condition)
+    assert live("get", "csr", name, "-o", "jsonpath={.status.conditions[0].type}") == condition
     if verdict == "approve":
-        live_release("wait", f"csr/{name}", "--for=jsonpath={.status.conditions[0].status}=True", "--timeout=30s")
-        with live_release.start("get", "csr", name, "--watch", "-o", "jsonpath={.status.certificate}{'\\n'}") as watching:
+        live("wait", f"csr/{name}", "--for=jsonpath={.status.conditions[0].status}=True", "--timeout=30s")
+        with live.start("get", "csr", name, "--watch", "-o", "jsonpath={.status.certificate}{'\\n'}") as watching:
             issued = next(line for line in iter(watching.line, "") if line.strip())
         certificate = x509.load_pem_x509_certificate(base64.b64decode(issued))
         assert certificate.subject.rfc4514_string() == "CN=eve,O=developers"
-    live_release("delete", "csr", name)
+    live("delete", "csr", name)

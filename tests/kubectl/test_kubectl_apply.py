@@ -108,7 +108,7 @@ def test_server_side_conflicts_and_force(release):
     release("apply", "--server-side", "--force-conflicts", "-f", "-", text=DEPLOYMENT)
     assert release("get", "deployment", "web", "-o", "jsonpath={.spec.replicas}") == "2"
     assert managers(release, "deployment", "web") == [("kubectl", "Apply")]
-    assert "managedFields" not in release.object("deployment", "web")["metadata"]
+    assert "managedFields" not in release.json("get", "deployment", "web")["metadata"]
 
 
 def test_server_side_removes_what_its_manager_no_longer_applies(kubectl):

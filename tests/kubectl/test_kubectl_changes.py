@@ -1,6 +1,6 @@
 """`patch`, `edit`, `replace`, `label`, `annotate`, `set` and `taint`: what changes an object in place.
 
-`edit`, `scale` and `set` with all releases: kubectl makes the patch itself, and newer ones know subresources.
+`edit`, `scale` and `autoscale` with all releases: kubectl makes the patch itself, and newer ones know subresources.
 """
 
 import json
@@ -121,30 +121,30 @@ def test_labels_and_annotations(kubectl, command):
     assert "nvalid" in wrong or "unknown" in wrong
 
 
-def test_set(release):
-    release("create", "-f", "-", text=DEPLOYMENT)
-    release("create", "serviceaccount", "bot")
-    release("set", "image", "deployment/web", "web=nginx:9", "log=fluent:9")
-    release("create", "configmap", "settings", "--from-literal=LEVEL=3")
-    release("set", "env", "deployment/web", "MODE=fast", "-c", "web")
-    release("set", "env", "deployment/web", "--from=configmap/settings", "-c", "web")
-    release("set", "resources", "deployment/web", "-c=web", "--requests=cpu=100m", "--limits=cpu=200m,memory=64Mi")
-    release("set", "serviceaccount", "deployment", "web", "bot")
-    found = containers(release)
+def test_set(kubectl):
+    kubectl("create", "-f", "-", text=DEPLOYMENT)
+    kubectl("create", "serviceaccount", "bot")
+    kubectl("set", "image", "deployment/web", "web=nginx:9", "log=fluent:9")
+    kubectl("create", "configmap", "settings", "--from-literal=LEVEL=3")
+    kubectl("set", "env", "deployment/web", "MODE=fast", "-c", "web")
+    kubectl("set", "env", "deployment/web", "--from=configmap/settings", "-c", "web")
+    kubectl("set", "resources", "deployment/web", "-c=web", "--requests=cpu=100m", "--limits=cpu=200m,memory=64Mi")
+    kubectl("set", "serviceaccount", "deployment", "web", "bot")
+    found = containers(kubectl)
     assert (found["web"]["image"], found["log"]["image"]) == ("nginx:9", "fluent:9")
     level = {"name": "LEVEL", "valueFrom": {"configMapKeyRef": {"key": "LEVEL", "name": "settings"}}}
     assert sorted(found["web"]["env"], key=lambda one: one["name"]) == [level, {"name": "MODE", "value": "fast"}]
     assert found["web"]["resources"] == {"requests": {"cpu": "100m"}, "limits": {"cpu": "200m", "memory": "64Mi"}}
-    assert release.object("deployment", "web")["spec"]["template"]["spec"]["serviceAccountName"] == "bot"
-    assert "MODE=fast" in release("set", "env", "deployment/web", "--list")
-    release("set", "env", "deployment/web", "MODE-", "LEVEL-")
-    assert "env" not in containers(release)["web"]
-    release("create", "service", "clusterip", "web", "--tcp=80")
-    release("set", "selector", "service", "web", "app=other,tier=front")
-    assert release.object("service", "web")["spec"]["selector"] == {"app": "other", "tier": "front"}
-    release("create", "rolebinding", "views", "--clusterrole=view", "--user=ann")
-    release("set", "subject", "rolebinding", "views", "--user=bob", "--group=staff", f"--serviceaccount={release.namespace}:bot")
-    assert [s["name"] for s in release.object("rolebinding", "views")["subjects"]] == ["ann", "bob", "staff", "bot"]
+    assert kubectl.object("deployment", "web")["spec"]["template"]["spec"]["serviceAccountName"] == "bot"
+    assert "MODE=fast" in kubectl("set", "env", "deployment/web", "--list")
+    kubectl("set", "env", "deployment/web", "MODE-", "LEVEL-")
+    assert "env" not in containers(kubectl)["web"]
+    kubectl("create", "service", "clusterip", "web", "--tcp=80")
+    kubectl("set", "selector", "service", "web", "app=other,tier=front")
+    assert kubectl.object("service", "web")["spec"]["selector"] == {"app": "other", "tier": "front"}
+    kubectl("create", "rolebinding", "views", "--clusterrole=view", "--user=ann")
+    kubectl("set", "subject", "rolebinding", "views", "--user=bob", "--group=staff", f"--serviceaccount={kubectl.namespace}:bot")
+    assert [s["name"] for s in kubectl.object("rolebinding", "views")["subjects"]] == ["ann", "bob", "staff", "bot"]
 
 
 def test_scale(release):

@@ -37,7 +37,7 @@ def test_workloads(release):
     release("create", "job", "now", "--from=cronjob/often")
     now = release.object("job", "now")
     assert now["metadata"]["annotations"]["cronjob.kubernetes.io/instantiate"] == "manual"
-    assert (now["metadata"]["ownerReferences"][0]["name"], now["metadata"]["ownerReferences"][0]["controller"]) == ("often", True)
+    assert [(owner["kind"], owner["name"]) for owner in now["metadata"]["ownerReferences"]] == [("CronJob", "often")]
     assert "spec.schedule: Invalid value" in release.fails("create", "cronjob", "never", "--schedule=every day", "--image=busybox")
 
 

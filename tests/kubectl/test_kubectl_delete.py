@@ -45,7 +45,8 @@ def test_waiting_for_what_is_held(live_release):
     assert "timed out waiting for the condition" in live_release.fails("delete", "configmap", "held", "--timeout=1s")
     assert "deletionTimestamp" in live_release.object("configmap", "held")["metadata"]
     live_release("delete", "configmap", "held", "--wait=false")
-    with live_release.start("wait", "configmap/held", "--for=delete", "--timeout=30s") as waiting:
+    with live_release.start("wait", "configmap/held", "--for=delete", "--timeout=30s", "-v=6") as waiting:
+        waiting.until("watch=true", of="err")
         live_release("patch", "configmap", "held", "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
         assert waiting.line() == "configmap/held condition met\n" and waiting.ends() == 0
 

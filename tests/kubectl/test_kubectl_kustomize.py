@@ -62,20 +62,19 @@ def overlay(tmp_path):
     return str(tmp_path / "overlay")
 
 
-def test_apply_delete_and_diff(release, overlay):
-    """All releases: each has a kustomize of its own inside."""
-    built = {document["kind"]: document for document in yaml.safe_load_all(release("kustomize", overlay))}
+def test_apply_delete_and_diff(kubectl, overlay):
+    built = {document["kind"]: document for document in yaml.safe_load_all(kubectl("kustomize", overlay))}
     assert set(built) == {"ConfigMap", "Secret", "Deployment"}
-    assert release.run("diff", "-k", overlay).returncode == 1
-    assert release("apply", "-k", overlay).count("created") == 3
-    web = release.object("deployment", "test-web")
+    assert kubectl.run("diff", "-k", overlay).returncode == 1
+    assert kubectl("apply", "-k", overlay).count("created") == 3
+    web = kubectl.object("deployment", "test-web")
     (container,) = web["spec"]["template"]["spec"]["containers"]
     assert (web["spec"]["replicas"], web["spec"]["minReadySeconds"], web["metadata"]["labels"]["env"]) == (3, 5, "test")
     assert (container["image"], container["args"]) == ("nginx:2", ["-v"])
     settings = container["envFrom"][0]["configMapRef"]["name"]
-    assert settings.startswith("test-settings-") and release.object("configmap", settings)["data"] == {"MODE": "fast"}
-    assert release("apply", "-k", overlay).count("unchanged") == 3
-    assert release.run("diff", "-k", overlay).returncode == 0
-    assert release("get", "-k", overlay, "-o", "name").count("\n") == 3
-    assert release("delete", "-k", overlay).count("deleted") == 3
-    assert json.loads(release("get", "deployments,secrets", "-o", "json"))["items"] == []
+    assert settings.startswith("test-settings-") and kubectl.object("configmap", settings)["data"] == {"MODE": "fast"}
+    assert kubectl("apply", "-k", overlay).count("unchanged") == 3
+    assert kubectl.run("diff", "-k", overlay).returncode == 0
+    assert kubectl("get", "-k", overlay, "-o", "name").count("\n") == 3
+    assert kubectl("delete", "-k", overlay).count("deleted") == 3
+    assert json.loads(kubectl("get", "deployments,secrets", "-o", "json"))["items"] == []

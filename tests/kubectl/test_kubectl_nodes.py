@@ -52,9 +52,7 @@ def test_cordon_and_uncordon(live, node):
     live("wait", "pod/p", "--for=condition=Ready", "--timeout=30s")
 
 
-def test_drain(live_release, node):
-    """All releases: evictions are sent as policy/v1, asked for by discovery."""
-    live = live_release
+def test_drain(live, node):
     pin(live, node, 2)
     live("run", "bare", "--image=nginx", f"--labels=bare={live.namespace}", "--overrides", json.dumps({"spec": {"nodeName": node}}))
     said = live("drain", node, f"--pod-selector=app={live.namespace}", "--timeout=30s")

@@ -1,7 +1,4 @@
-"""`kubectl rollout` on deployments, daemon sets and stateful sets, where controllers and simulated nodes run.
-
-`status` and `history` with all releases: kubectl reads the workload's status and its revisions itself.
-"""
+"""`kubectl rollout` on deployments, daemon sets and stateful sets, where controllers and simulated nodes run."""
 
 import json
 
@@ -28,9 +25,9 @@ def images(live) -> set[str]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_status_waits_for_the_rollout(live_release, kind):
-    make(live_release, kind)
-    said = live_release("rollout", "status", f"{kind}/web", "--timeout=30s")
+def test_status_waits_for_the_rollout(live, kind):
+    make(live, kind)
+    said = live("rollout", "status", f"{kind}/web", "--timeout=30s")
     assert (
         said.splitlines()[-1]
         in (
@@ -40,11 +37,11 @@ def test_status_waits_for_the_rollout(live_release, kind):
         )
         or "statefulset rolling update complete 2 pods at revision web-" in said
     )
-    assert images(live_release) == {"nginx:2"}
-    revisions = live_release("rollout", "history", f"{kind}/web").splitlines()
+    assert images(live) == {"nginx:2"}
+    revisions = live("rollout", "history", f"{kind}/web").splitlines()
     assert [line.split()[0] for line in revisions[2:] if line] == ["1", "2"]
-    assert "nginx:1" in live_release("rollout", "history", f"{kind}/web", "--revision=1")
-    assert "unable to find" in live_release.fails("rollout", "history", f"{kind}/web", "--revision=9")
+    assert "nginx:1" in live("rollout", "history", f"{kind}/web", "--revision=1")
+    assert "unable to find" in live.fails("rollout", "history", f"{kind}/web", "--revision=9")
 
 
 @pytest.mark.parametrize("kind", KINDS)

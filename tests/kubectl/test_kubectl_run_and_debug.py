@@ -4,19 +4,19 @@ request's form differ."""
 import json
 
 
-def test_run(release):
+def test_run(kubectl):
     words = ("--image=busybox", "--labels=app=alone,tier=x", "--env=A=B", "--port=80", "--annotations=a=b", "--image-pull-policy=Never")
-    release("run", "alone", *words, "--command", "--", "sleep", "9")
-    pod = release.object("pod", "alone")
+    kubectl("run", "alone", *words, "--command", "--", "sleep", "9")
+    pod = kubectl.object("pod", "alone")
     (container,) = pod["spec"]["containers"]
     assert (pod["metadata"]["labels"], pod["metadata"]["annotations"], pod["spec"]["restartPolicy"]) == ({"app": "alone", "tier": "x"}, {"a": "b"}, "Always")
     assert (container["command"], container["env"], container["ports"][0]["containerPort"]) == (["sleep", "9"], [{"name": "A", "value": "B"}], 80)
     assert container["imagePullPolicy"] == "Never"
-    release("run", "once", "--image=busybox", "--restart=Never", "--overrides", '{"spec":{"hostNetwork":true}}', "--", "echo")
-    once = release.object("pod", "once")["spec"]
+    kubectl("run", "once", "--image=busybox", "--restart=Never", "--overrides", '{"spec":{"hostNetwork":true}}', "--", "echo")
+    once = kubectl.object("pod", "once")["spec"]
     assert (once["restartPolicy"], once["hostNetwork"], once["containers"][0]["args"]) == ("Never", True, ["echo"])
-    assert json.loads(release("run", "dry", "--image=i", "--dry-run=server", "-o", "json"))["spec"]["schedulerName"] == "default-scheduler"
-    assert 'pods "dry" not found' in release.fails("get", "pod", "dry")
+    assert json.loads(kubectl("run", "dry", "--image=i", "--dry-run=server", "-o", "json"))["spec"]["schedulerName"] == "default-scheduler"
+    assert 'pods "dry" not found' in kubectl.fails("get", "pod", "dry")
 
 
 def test_an_ephemeral_container(release):

@@ -1,4 +1,4 @@
-"""`logs` in all its forms, on real containers, by the newest release; following and selecting by all of them."""
+"""`logs` in all its forms, on real containers, by the newest release; following by all of them, for it is a stream."""
 
 import re
 
@@ -10,7 +10,7 @@ def test_one_container(newest):
     newest.pod("talking", f"for i in 1 2 3; do echo line $i; done; echo oops >&2; {FOREVER}", f"echo other; {FOREVER}")
     assert sorted(kubectl("logs", "talking", "-c", "app").splitlines()) == ["line 1", "line 2", "line 3", "oops"]
     assert len(kubectl("logs", "talking", "-c", "app", "--tail=2").splitlines()) == 2
-    assert kubectl("logs", "talking", "-c", "app", "--limit-bytes=6").startswith("line 1"[:6])
+    assert len(kubectl("logs", "talking", "-c", "app", "--limit-bytes=6")) == 6
     stamped = kubectl("logs", "talking", "-c", "app1", "--timestamps")
     found = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.\d+\S+ other\n", stamped)
     assert found is not None
@@ -23,10 +23,10 @@ def test_one_container(newest):
     assert 'previous terminated container "app" in pod "talking" not found' in kubectl.fails("logs", "talking", "-c", "app", "--previous")
 
 
-def test_of_several_pods(containers):
-    kubectl = containers.kubectl
+def test_of_several_pods(newest):
+    kubectl = newest.kubectl
     for name in ("a", "b"):
-        containers.pod(name, f"echo I am {name}; {FOREVER}", labels={"app": "choir"})
+        newest.pod(name, f"echo I am {name}; {FOREVER}", labels={"app": "choir"})
     assert sorted(kubectl("logs", "-l", "app=choir", "--prefix").splitlines()) == ["[pod/a/app] I am a", "[pod/b/app] I am b"]
     template = {"metadata": {"labels": {"app": "choir"}}, "spec": {"containers": [{"name": "app", "image": "busybox"}]}}
     spec = {"selector": {"matchLabels": {"app": "choir"}}, "template": template}
