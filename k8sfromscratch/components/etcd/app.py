@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from k8sfromscratch.components.etcd.auth import AuthServices
 from k8sfromscratch.components.etcd.compactor import compactions
 from k8sfromscratch.components.etcd.config import EtcdFlags
 from k8sfromscratch.components.etcd.connection import ClientConnection
@@ -45,11 +46,13 @@ async def run(flags: EtcdFlags, env: Env) -> None:
         peer_urls=flags.initial_advertise_peer_urls,
         client_urls=flags.advertise_client_urls,
         client_cert_auth=flags.client_cert_auth,
+        token_ttl_s=flags.auth_token_ttl,
     )
     kv = KvServices(member)
-    groups = (kv, MaintenanceServices(member, Path(flags.data_dir)))
-    unary = {name: method for group in groups for name, method in group.unary().items()}
-    streams = {name: opener for group in groups for name, opener in group.streams().items()}
+    auth = AuthServices(member, bcrypt_cost=flags.bcrypt_cost)
+    maintenance = MaintenanceServices(member, Path(flags.data_dir))
+    unary = {**kv.unary(), **maintenance.unary(), **auth.unary()}
+    streams = {**kv.streams(), **maintenance.streams()}
     pages = Pages(engine, member, kv.hub)
     connections: set[ClientConnection] = set()
     loop = asyncio.get_running_loop()
@@ -81,6 +84,7 @@ async def run(flags: EtcdFlags, env: Env) -> None:
         for server in page_servers:
             await server.close(0.5)
         await member.close()
+        auth.close()
         await engine.close()
 
 

@@ -27,6 +27,9 @@ class EtcdFlags(Flags):
     trusted_ca_file: str = Field("", description="CA of client certificates")
     client_cert_auth: bool = Field(False, description="only clients with a certificate of --trusted-ca-file are served")
     quota_backend_bytes: int = Field(2 * 1024**3, ge=0, description="size of the database at which writes are refused; 0 means the default, 2 GiB")
+    auth_token: str = Field("simple", description="kind of the tokens that clients get for their password; only simple is supported")
+    auth_token_ttl: int = Field(300, gt=0, description="seconds for which a token that is not used is kept")
+    bcrypt_cost: int = Field(10, ge=4, le=31, description="what hashing a password costs: twice as much with each step")
     auto_compaction_mode: Literal["periodic", "revision"] = Field("periodic", description="what --auto-compaction-retention counts")
     auto_compaction_retention: str = Field(
         "0", description="how much history is kept: a duration, or a number of hours, when periodic; a number of revisions otherwise; 0 keeps all"
@@ -39,6 +42,13 @@ class EtcdFlags(Flags):
             parts = urlsplit(url)
             if parts.scheme not in ("http", "https") or not parts.hostname or parts.port is None:
                 raise ValueError(f"{url!r} is not of the form http://host:port or https://host:port")
+        return value
+
+    @field_validator("auth_token")
+    @classmethod
+    def _tokens(cls, value: str) -> str:
+        if value != "simple":
+            raise ValueError("only simple tokens are supported")
         return value
 
     @model_validator(mode="after")

@@ -110,3 +110,27 @@ def test_etcdctl_with_a_certificate(endpoint: str, certificates: Certificates, n
     env = {**os.environ, "ETCDCTL_API": "3"}
     assert subprocess.run([*argv, "put", "k", "v"], env=env, capture_output=True, text=True, timeout=30).stdout == "OK\n"
     assert subprocess.run([*argv, "get", "k"], env=env, capture_output=True, text=True, timeout=30).stdout == "k\nv\n"
+
+
+def test_a_certificates_name_is_a_user(endpoint: str, certificates: Certificates, needs: Callable[..., None]) -> None:
+    """The last test of this file: it leaves authentication on."""
+    needs("etcdctl")
+    common = ["etcdctl", "--endpoints", endpoint, "--cacert", certificates.ca, "--cert", certificates.client.cert_file, "--key", certificates.client.key_file]
+    env = {**os.environ, "ETCDCTL_API": "3"}
+
+    def ctl(*argv: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*common, *argv], env=env, capture_output=True, text=True, timeout=30)
+
+    for step in (
+        ["user", "add", "root", "--no-password"],
+        ["user", "add", "client", "--no-password"],
+        ["user", "grant-role", "root", "root"],
+        ["role", "add", "own"],
+        ["role", "grant-permission", "own", "readwrite", "mine"],
+        ["user", "grant-role", "client", "own"],
+        ["auth", "enable"],
+    ):
+        assert ctl(*step).returncode == 0, step
+    assert ctl("put", "mine", "x").stdout == "OK\n"
+    assert "permission denied" in ctl("put", "yours", "x").stderr
+    assert "permission denied" in ctl("auth", "disable").stderr
