@@ -33,14 +33,15 @@ def preflight() -> None:
 
 
 def _look() -> list[str]:
+    before_s = time.time()
     ground = host.get_fact(ReadGround, modules=list(MODULES))
-    now_s = time.time()
+    after_s = time.time()
     if ground is None:
         return ["it could not be read: is the user root, or `_sudo` set?"]
     ranges = {setting: IPv4Network(getattr(host.data, setting)) for setting in ("pod_cidr", "service_cidr")}
     # Workers' ports are every node's: masters run a kubelet too.
     groups = {*host.groups, "workers"}
-    return problems(ground, groups, node_of(host).address, ranges, now_s)
+    return problems(ground, groups, node_of(host).address, ranges, (before_s, after_s))
 
 
 @operation()

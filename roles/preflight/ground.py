@@ -106,8 +106,9 @@ def parse(lines: Iterable[str]) -> Ground:
     )
 
 
-def problems(ground: Ground, groups: Iterable[str], address: str, ranges: Mapping[str, IPv4Network], now_s: float) -> list[str]:
-    """Each says what is wrong and what to do.  `groups` are the host's; `ranges` are the cluster's, by the name of their setting."""
+def problems(ground: Ground, groups: Iterable[str], address: str, ranges: Mapping[str, IPv4Network], asked_s: tuple[float, float]) -> list[str]:
+    """Each says what is wrong and what to do.  `groups` are the host's; `ranges` are the cluster's, by the name of their setting;
+    `asked_s` is this host's time before and after the machine was asked, which a slow one answers when it comes to it."""
     found = []
     name, _, version = ground.release.partition(" ")
     if version not in SUPPORTED.get(name, ()):
@@ -125,8 +126,10 @@ def problems(ground: Ground, groups: Iterable[str], address: str, ranges: Mappin
     if ground.memory_mb < wanted_mb:
         found.append(f"memory is {ground.memory_mb} MB: at least {wanted_mb} MB are needed")
     found += [f"{where} has {free_mb} MB free: at least {DISK_MB} MB are needed" for where, free_mb in ground.disk_mb.items() if free_mb < DISK_MB]
-    if abs(ground.clock_s - now_s) > CLOCK_APART_S:
-        found.append(f"the clock is {ground.clock_s - now_s:+.0f} s from the control host's: set it, best by NTP")
+    before_s, after_s = asked_s
+    apart_s = min(ground.clock_s - before_s, 0.0) or max(ground.clock_s - after_s, 0.0)
+    if abs(apart_s) > CLOCK_APART_S:
+        found.append(f"the clock is {apart_s:+.0f} s from the control host's: set it, best by NTP")
     if ground.swap:
         found.append("swap is on: swapoff --all, and take it out of /etc/fstab")
     if ground.missing_modules:

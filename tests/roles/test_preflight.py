@@ -29,7 +29,7 @@ GOOD = Ground(
 
 
 def judged(ground: Ground, *groups: str) -> list[str]:
-    return problems(ground, groups or ("masters", "workers"), "192.0.2.11", RANGES, NOW_S)
+    return problems(ground, groups or ("masters", "workers"), "192.0.2.11", RANGES, (NOW_S, NOW_S + 2))
 
 
 def test_a_good_machine_has_no_problem_on_the_first_run_or_any_other() -> None:
@@ -60,6 +60,10 @@ def test_a_good_machine_has_no_problem_on_the_first_run_or_any_other() -> None:
 def test_what_will_not_do_is_said_with_what_to_do(change: dict[str, Any], said: str) -> None:
     found = judged(replace(GOOD, **change))
     assert any(said in problem for problem in found), found
+
+
+def test_a_machine_that_takes_its_time_to_answer_has_no_wrong_clock() -> None:
+    assert problems(replace(GOOD, clock_s=NOW_S + 15), ["workers"], "192.0.2.11", RANGES, (NOW_S, NOW_S + 30)) == []
 
 
 def test_a_worker_needs_less() -> None:
