@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from k8sfromscratch.components.apiserver.catalog import Served
+from k8sfromscratch.core.patch.values import copied_object
 
 Object = dict[str, Any]
 
@@ -26,7 +27,8 @@ def to_served(served: Served, obj: Object) -> Object:
     if served.resource is served.stored and (served.custom is None or obj["apiVersion"] == served.resource.api_version):
         return obj
     if served.custom is not None:
-        return served.custom.from_stored(obj)
+        # A copy: the caller goes on to compare with the object as it was.
+        return served.custom.from_stored(copied_object(obj))
     converted = _TO_SERVED[served.resource.group_resource](obj)
     return {**converted, "apiVersion": served.resource.api_version, "kind": served.resource.kind}
 

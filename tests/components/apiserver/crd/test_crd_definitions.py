@@ -84,7 +84,8 @@ SPECS: list[tuple[dict[str, Any], str, str]] = [
     (
         {"type": "integer", "x-kubernetes-validations": [{"rule": "self > 'a'"}]},
         f"{SPEC}.x-kubernetes-validations[0].rule",
-        "Invalid value: \"self > 'a'\": compilation failed: ERROR: <input>:1:6: found no matching overload for '_>_' applied to '(int, string)'\\n | self > 'a'\\n | .....^",
+        "Invalid value: \"self > 'a'\": compilation failed: ERROR: <input>:1:6: found no matching overload for '_>_' applied to '(int, string)'\\n"
+        " | self > 'a'\\n | .....^",
     ),
     (
         {"type": "array", "items": {"type": "integer", "x-kubernetes-validations": [{"rule": "self > oldSelf"}]}},
