@@ -40,6 +40,11 @@ class Leases:
         found.expires_at = now + found.ttl_s
         return found
 
+    def promote(self, now: float) -> None:
+        """A new leader takes over: it has not seen who renewed what, so every lease lives a whole time to live from now."""
+        for lease in self._leases.values():
+            lease.expires_at = now + lease.ttl_s
+
     def revoke(self, lease: int) -> list[bytes]:
         """The keys to delete with it, in order."""
         found = self.get(lease)
