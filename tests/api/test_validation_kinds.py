@@ -152,7 +152,14 @@ def test_good_objects_have_no_faults(resource: Resource, obj: dict[str, Any]) ->
 @pytest.mark.parametrize(
     ("resource", "obj", "expected"),
     [
-        (r.DEPLOYMENTS, {"spec": {"template": TEMPLATE}}, [("spec.selector", "Required value")]),
+        (
+            r.DEPLOYMENTS,
+            {"spec": {"template": TEMPLATE}},
+            [
+                ("spec.selector", "Required value"),
+                ("spec.template.metadata.labels", 'Invalid value: {"app":"web"}: `selector` does not match template `labels`'),
+            ],
+        ),
         (
             r.DEPLOYMENTS,
             {"spec": {"selector": {"matchLabels": {"app": "db"}}, "template": TEMPLATE}},
@@ -247,7 +254,7 @@ def test_good_objects_have_no_faults(resource: Resource, obj: dict[str, Any]) ->
         (
             r.NODES,
             {"spec": {"taints": [{"key": "a", "effect": "Never"}]}},
-            [("spec.taints[0].effect", 'Unsupported value: "Never": supported values: "NoSchedule", "PreferNoSchedule", "NoExecute"')],
+            [("metadata.taints[0].effect", 'Unsupported value: "Never": supported values: "NoSchedule", "PreferNoSchedule", "NoExecute"')],
         ),
         (
             r.ROLES,
@@ -381,8 +388,9 @@ def test_a_service_may_stop_being_an_address() -> None:
 
 def test_a_bound_claim_may_grow() -> None:
     old = {"spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}}
-    new = {"spec": {"accessModes": ["ReadWriteOnce"], "volumeName": "v", "storageClassName": "fast", "resources": {"requests": {"storage": "2Gi"}}}}
-    assert update_faults(r.PERSISTENT_VOLUME_CLAIMS, new, old) == []
+    spec = {"accessModes": ["ReadWriteOnce"], "volumeName": "v", "storageClassName": "fast", "resources": {"requests": {"storage": "2Gi"}}}
+    assert update_faults(r.PERSISTENT_VOLUME_CLAIMS, {"spec": spec, "status": {"phase": "Bound"}}, old) == []
+    assert [field for field, _ in update_faults(r.PERSISTENT_VOLUME_CLAIMS, {"spec": spec}, old)] == ["spec"]
 
 
 def test_a_suspended_job_may_be_told_where_its_pods_go() -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from k8sfromscratch.api import registry as r
 from k8sfromscratch.api.errors import Cause
 from k8sfromscratch.api.resource import Resource
-from k8sfromscratch.api.validation import cluster, network, pods, volumes, webhooks, workloads
+from k8sfromscratch.api.validation import cluster, csi, network, pods, quotas, volumes, webhooks, workloads
 from k8sfromscratch.api.validation.field import Object
 from k8sfromscratch.api.validation.metadata import metadata, metadata_update
 
@@ -37,7 +37,10 @@ _CREATE: Mapping[Resource, Callable[[Object], list[Cause]]] = {
     r.PERSISTENT_VOLUMES: volumes.persistent_volume,
     r.PERSISTENT_VOLUME_CLAIMS: volumes.persistent_volume_claim,
     r.STORAGE_CLASSES: volumes.storage_class,
-    r.VOLUME_ATTACHMENTS: volumes.volume_attachment,
+    r.VOLUME_ATTACHMENTS: csi.volume_attachment,
+    r.CSI_DRIVERS: csi.csi_driver,
+    r.CSI_NODES: csi.csi_node,
+    r.INGRESS_CLASSES: network.ingress_class,
     r.CONFIG_MAPS: cluster.config_map,
     r.SECRETS: cluster.secret,
     r.NAMESPACES: cluster.namespace,
@@ -49,8 +52,8 @@ _CREATE: Mapping[Resource, Callable[[Object], list[Cause]]] = {
     r.ROLE_BINDINGS: cluster.role_binding,
     r.CLUSTER_ROLE_BINDINGS: cluster.cluster_role_binding,
     r.PRIORITY_CLASSES: cluster.priority_class,
-    r.RESOURCE_QUOTAS: cluster.resource_quota,
-    r.LIMIT_RANGES: cluster.limit_range,
+    r.RESOURCE_QUOTAS: quotas.resource_quota,
+    r.LIMIT_RANGES: quotas.limit_range,
     r.CERTIFICATE_SIGNING_REQUESTS: cluster.certificate_signing_request,
     r.RUNTIME_CLASSES: cluster.runtime_class,
     r.API_SERVICES: cluster.api_service,
@@ -71,6 +74,9 @@ _UPDATE: Mapping[Resource, Callable[[Object, Object], list[Cause]]] = {
     r.PERSISTENT_VOLUMES: volumes.persistent_volume_update,
     r.PERSISTENT_VOLUME_CLAIMS: volumes.persistent_volume_claim_update,
     r.STORAGE_CLASSES: volumes.storage_class_update,
+    r.CSI_DRIVERS: csi.csi_driver_update,
+    r.VOLUME_ATTACHMENTS: csi.volume_attachment_update,
+    r.RESOURCE_QUOTAS: quotas.resource_quota_update,
     r.CONFIG_MAPS: cluster.config_map_update,
     r.SECRETS: cluster.secret_update,
     r.NODES: cluster.node_update,

@@ -10,7 +10,6 @@ import orjson
 
 from k8sfromscratch.api import names
 from k8sfromscratch.api.errors import Cause
-from k8sfromscratch.api.quantity import parse_quantity
 from k8sfromscratch.api.validation.field import (
     NOT_NEGATIVE,
     Object,
@@ -109,8 +108,8 @@ def secret_update(new: Object, old: Object) -> list[Cause]:
 
 def namespace(obj: Object) -> list[Cause]:
     causes: list[Cause] = []
-    for index, name in enumerate((obj.get("spec") or {}).get("finalizers") or ()):
-        path = f"spec.finalizers[{index}]"
+    for name in (obj.get("spec") or {}).get("finalizers") or ():
+        path = "spec.finalizers"
         causes += checked(path, name, names.qualified_name)
         if "/" not in name and name not in ("kubernetes", "orphan", "foregroundDeletion"):
             causes.append(invalid(path, name, "name is neither a standard finalizer name nor is it fully qualified"))
@@ -119,7 +118,8 @@ def namespace(obj: Object) -> list[Cause]:
 
 def node(obj: Object) -> list[Cause]:
     spec = obj.get("spec") or {}
-    causes = taints(spec, "spec")
+    # The path is upstream's, though taints are in the spec.
+    causes = taints(spec, "metadata")
     blocks = spec.get("podCIDRs") or ([spec["podCIDR"]] if spec.get("podCIDR") else [])
     for index, block in enumerate(blocks):
         causes += checked(f"spec.podCIDRs[{index}]", block, names.cidr)
@@ -211,7 +211,8 @@ def _binding(obj: Object, roles: tuple[str, ...], *, namespaced: bool) -> list[C
                     causes += checked(f"{at}.name", subject["name"], names.dns_subdomain)
                 if group:
                     causes.append(not_supported(f"{at}.apiGroup", group, ("",)))
-                if not subject.get("namespace"):
+                # A RoleBinding means the account of its own namespace.
+                if not namespaced and not subject.get("namespace"):
                     causes.append(required(f"{at}.namespace"))
             case "User" | "Group":
                 if group != RBAC_GROUP:
@@ -233,7 +234,7 @@ def _role_ref_kept(new: Object, old: Object) -> list[Cause]:
     return [] if new.get("roleRef") == old.get("roleRef") else [invalid("roleRef", new.get("roleRef"), "cannot change roleRef")]
 
 
-# -- priorities and quotas
+# -- priorities
 
 
 def priority_class(obj: Object) -> list[Cause]:
@@ -250,32 +251,6 @@ def priority_class(obj: Object) -> list[Cause]:
 def priority_class_update(new: Object, old: Object) -> list[Cause]:
     causes = [] if new.get("value", 0) == old.get("value", 0) else [forbidden("value", "may not be changed in an update.")]
     return causes + immutable("preemptionPolicy", new.get("preemptionPolicy"), old.get("preemptionPolicy"))
-
-
-def resource_quota(obj: Object) -> list[Cause]:
-    hard = (obj.get("spec") or {}).get("hard") or {}
-    causes: list[Cause] = []
-    for name, amount in hard.items():
-        causes += checked(f"spec.hard[{name}]", name, names.qualified_name)
-        if parse_quantity(amount) < 0:
-            causes.append(invalid(f"spec.hard[{name}]", amount, NOT_NEGATIVE))
-    return causes
-
-
-def limit_range(obj: Object) -> list[Cause]:
-    causes: list[Cause] = []
-    for at, item in indexed(obj.get("spec") or {}, "limits", "spec"):
-        least, most = item.get("min") or {}, item.get("max") or {}
-        for name, amount in least.items():
-            if name in most and parse_quantity(amount) > parse_quantity(most[name]):
-                causes.append(invalid(f"{at}.min[{name}]", amount, f"min value {amount} is greater than max value {most[name]}"))
-        for key in ("default", "defaultRequest"):
-            for name, amount in (item.get(key) or {}).items():
-                if name in most and parse_quantity(amount) > parse_quantity(most[name]):
-                    causes.append(invalid(f"{at}.{key}[{name}]", amount, f"{key} value {amount} is greater than max value {most[name]}"))
-                if name in least and parse_quantity(amount) < parse_quantity(least[name]):
-                    causes.append(invalid(f"{at}.{key}[{name}]", amount, f"min value {least[name]} is greater than {key} value {amount}"))
-    return causes
 
 
 # -- certificates and the API's own objects

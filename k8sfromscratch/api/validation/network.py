@@ -3,6 +3,7 @@
 Source: ValidateService and its neighbours in pkg/apis/core/validation, networking/validation, discovery/validation.
 """
 
+import ipaddress
 from typing import Any
 
 from k8sfromscratch.api import names
@@ -31,6 +32,9 @@ SLICE_ADDRESSES_MAX = 100
 SLICE_PORTS_MAX = 20_000
 SESSION_TIMEOUT_S_MAX = 86_400
 
+_LINK_LOCAL_MULTICAST = (ipaddress.ip_network("224.0.0.0/24"), ipaddress.ip_network("ff02::/16"))
+_MULTICAST_DETAIL = "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"
+_KUBELET_PORT = 10250
 _TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
 
 
@@ -49,14 +53,47 @@ def service(obj: Object) -> list[Cause]:
         name = spec.get("externalName") or ""
         causes += checked("spec.externalName", name.removesuffix("."), names.dns_subdomain) if name else [required("spec.externalName")]
     for index, ip in enumerate(spec.get("externalIPs") or ()):
-        causes += checked(f"spec.externalIPs[{index}]", ip, names.ip_address)
+        causes += _reachable_address(f"spec.externalIPs[{index}]", ip)
+    if spec.get("loadBalancerSourceRanges") and kind != "LoadBalancer":
+        causes.append(forbidden("spec.LoadBalancerSourceRanges", "may only be used when `type` is 'LoadBalancer'"))
     for index, block in enumerate(spec.get("loadBalancerSourceRanges") or ()):
         causes += checked(f"spec.loadBalancerSourceRanges[{index}]", block.strip(), names.cidr)
-    causes += optional_one_of("spec.externalTrafficPolicy", spec.get("externalTrafficPolicy"), ("Cluster", "Local"))
+    causes += _external_traffic(spec, kind)
     causes += optional_one_of("spec.internalTrafficPolicy", spec.get("internalTrafficPolicy"), ("Cluster", "Local"))
     for index, family in enumerate(spec.get("ipFamilies") or ()):
         causes += optional_one_of(f"spec.ipFamilies[{index}]", family, ("IPv4", "IPv6"))
     return causes + optional_one_of("spec.ipFamilyPolicy", spec.get("ipFamilyPolicy"), ("PreferDualStack", "RequireDualStack", "SingleStack"))
+
+
+def _external_traffic(spec: Object, kind: str) -> list[Cause]:
+    policy, port = spec.get("externalTrafficPolicy"), spec.get("healthCheckNodePort")
+    external = kind in ("NodePort", "LoadBalancer") or (kind == "ClusterIP" and bool(spec.get("externalIPs")))
+    causes: list[Cause] = []
+    if policy and not external:
+        causes.append(invalid("spec.externalTrafficPolicy", policy, "may only be set for externally-accessible services"))
+    else:
+        causes += optional_one_of("spec.externalTrafficPolicy", policy or None, ("Cluster", "Local"))
+    if port and not (kind == "LoadBalancer" and policy == "Local"):
+        detail = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'"
+        causes.append(invalid("spec.healthCheckNodePort", port, detail))
+    return causes
+
+
+def _reachable_address(path: str, address: str, *, loopback: bool = False) -> list[Cause]:
+    """One that another machine can send to; with `loopback` also this one's own, where a cluster in one process is reached."""
+    causes = checked(path, address, names.ip_address)
+    if causes:
+        return causes
+    ip = ipaddress.ip_address(address)
+    for is_so, detail in (
+        (ip.is_unspecified, f"may not be unspecified ({ip})"),
+        (ip.is_loopback and not loopback, "may not be in the loopback range (127.0.0.0/8, ::1/128)"),
+        (ip.is_link_local, "may not be in the link-local range (169.254.0.0/16, fe80::/10)"),
+        (any(ip in block for block in _LINK_LOCAL_MULTICAST if block.version == ip.version), _MULTICAST_DETAIL),
+    ):
+        if is_so:
+            causes.append(invalid(path, address, detail))
+    return causes
 
 
 def _service_ports(spec: Object, kind: str) -> list[Cause]:
@@ -71,6 +108,8 @@ def _service_ports(spec: Object, kind: str) -> list[Cause]:
         if len(ports) > 1 or port.get("name"):
             causes += required_and_checked(f"{at}.name", port.get("name"), names.dns_label)
         causes += port_number(f"{at}.port", port.get("port", 0))
+        if kind == "LoadBalancer" and port.get("port") == _KUBELET_PORT:
+            causes.append(invalid(at, _KUBELET_PORT, f"may not expose port {_KUBELET_PORT} externally since it is used by kubelet"))
         causes += one_of(f"{at}.protocol", port.get("protocol"), PROTOCOLS)
         causes += port_reference(f"{at}.targetPort", port.get("targetPort") or port.get("port") or 0)
         key = (port.get("protocol"), port.get("port"))
@@ -126,7 +165,11 @@ def endpoints(obj: Object) -> list[Cause]:
             causes.append(required(at, "must specify `addresses` or `notReadyAddresses`"))
         for key in ("addresses", "notReadyAddresses"):
             for at_address, address in indexed(subset, key, at):
-                causes += checked(f"{at_address}.ip", address.get("ip", ""), names.ip_address)
+                causes += _reachable_address(f"{at_address}.ip", address.get("ip", ""), loopback=True)
+                if address.get("hostname"):
+                    causes += checked(f"{at_address}.hostname", address["hostname"], names.dns_label)
+                if address.get("nodeName"):
+                    causes += checked(f"{at_address}.nodeName", address["nodeName"], names.dns_subdomain)
         ports = subset.get("ports") or []
         for at_port, port in indexed(subset, "ports", at):
             if len(ports) > 1 or port.get("name"):
@@ -197,6 +240,9 @@ def ingress(obj: Object) -> list[Cause]:
             causes.append(required(f"{at}.http.paths"))
         for at_path, path in indexed(http or {}, "paths", f"{at}.http"):
             causes += _ingress_path(path, at_path)
+    for at, tls in indexed(spec, "tls", "spec"):
+        for index, host in enumerate(tls.get("hosts") or ()):
+            causes += checked(f"{at}.hosts[{index}]", host, names.wildcard_dns_subdomain if "*" in host else names.dns_subdomain)
     if spec.get("ingressClassName") is not None:
         causes += checked("spec.ingressClassName", spec["ingressClassName"], names.dns_subdomain)
     return causes
@@ -212,6 +258,7 @@ def _ingress_path(path: Object, at: str) -> list[Cause]:
     if (kind in ("Exact", "Prefix") or value) and not value.startswith("/"):
         causes.append(invalid(f"{at}.path", value, "must be an absolute path"))
     if kind in ("Exact", "Prefix"):
+        causes += [invalid(f"{at}.path", value, f"cannot end with '{part}'") for part in ("/..", "/.") if value.endswith(part)]
         causes += [invalid(f"{at}.path", value, f"must not contain '{part}'") for part in ("//", "/./", "/../", "%2f", "%2F") if part in value]
     return causes + _backend(path.get("backend") or {}, f"{at}.backend")
 
@@ -223,7 +270,7 @@ def _backend(of: Object, path: str) -> list[Cause]:
         return [required(f"{path}.resource.{key}") for key in ("kind", "name") if not of["resource"].get(key)]
     service_of = of.get("service")
     if service_of is None:
-        return [required(path, "resource or service backend is required")]
+        return [invalid(path, "", "resource or service backend is required")]
     causes = required_and_checked(f"{path}.service.name", service_of.get("name"), names.dns_1035_label)
     port = service_of.get("port") or {}
     if port.get("name") and port.get("number"):
@@ -237,8 +284,18 @@ def _backend(of: Object, path: str) -> list[Cause]:
     return causes
 
 
+def ingress_class(obj: Object) -> list[Cause]:
+    controller = (obj.get("spec") or {}).get("controller", "")
+    if not controller:
+        return [required("spec.controller")]
+    domain, slash, path = controller.partition("/")
+    if not slash or not path or names.dns_subdomain(domain):
+        return [invalid("spec.controller", controller, 'must be a domain-prefixed path (such as "acme.io/foo")')]
+    return []
+
+
 def ingress_class_update(new: Object, old: Object) -> list[Cause]:
-    return immutable("spec.controller", (new.get("spec") or {}).get("controller"), (old.get("spec") or {}).get("controller"))
+    return ingress_class(new) + immutable("spec.controller", (new.get("spec") or {}).get("controller"), (old.get("spec") or {}).get("controller"))
 
 
 def network_policy(obj: Object) -> list[Cause]:
@@ -259,11 +316,24 @@ def network_policy(obj: Object) -> list[Cause]:
     return causes
 
 
+def _strictly_within(block: str, of: str) -> bool:
+    inner, outer = ipaddress.ip_network(block, strict=False), ipaddress.ip_network(of, strict=False)
+    return inner.version == outer.version and inner.prefixlen > outer.prefixlen and inner.network_address in outer
+
+
 def _peer(peer: Object, path: str) -> list[Cause]:
     if "ipBlock" in peer:
         if len(peer) > 1:
             return [forbidden(path, "may not specify both ipBlock and another peer")]
-        return required_and_checked(f"{path}.ipBlock.cidr", peer["ipBlock"].get("cidr"), names.cidr)
+        block = peer["ipBlock"]
+        causes = required_and_checked(f"{path}.ipBlock.cidr", block.get("cidr"), names.cidr)
+        for index, excepted in enumerate(block.get("except") or ()):
+            at = f"{path}.ipBlock.except[{index}]"
+            faults = checked(at, excepted, names.cidr)
+            if not faults and not causes and not _strictly_within(excepted, block["cidr"]):
+                faults.append(invalid(at, excepted, "must be a strict subset of `cidr`"))
+            causes += faults
+        return causes
     if not peer:
         return [required(path, "must specify a peer")]
     causes = label_selector(peer.get("podSelector"), f"{path}.podSelector")

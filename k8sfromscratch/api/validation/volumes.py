@@ -15,13 +15,16 @@ from k8sfromscratch.api.validation.field import (
     checked,
     duplicates,
     forbidden,
+    immutable,
     indexed,
     invalid,
+    not_supported,
     one_of,
     optional_one_of,
     required,
     required_and_checked,
 )
+from k8sfromscratch.api.validation.selectors import label_selector, node_selector
 
 FILE_MODE_MAX = 0o777
 
@@ -195,13 +198,19 @@ def persistent_volume(obj: Object) -> list[Cause]:
     causes = _access_modes(spec, "spec", "")
     capacity = spec.get("capacity") or {}
     if not capacity:
-        causes.append(required("spec.capacity"))
+        causes += [required("spec.capacity"), not_supported("spec.capacity", None, ("storage",))]
     elif set(capacity) != {"storage"}:
         causes += optional_one_of("spec.capacity", next(key for key in capacity if key != "storage"), ("storage",))
     else:
         causes += _positive_storage(capacity["storage"], "spec.capacity[storage]")
     causes += source({key: value for key, value in spec.items() if key not in _PV_FIELDS}, "spec")
     causes += optional_one_of("spec.persistentVolumeReclaimPolicy", spec.get("persistentVolumeReclaimPolicy"), ("Delete", "Recycle", "Retain"))
+    if spec.get("persistentVolumeReclaimPolicy") == "Recycle" and (spec.get("hostPath") or {}).get("path", "").rstrip("/") == "" and "hostPath" in spec:
+        causes.append(forbidden("spec.persistentVolumeReclaimPolicy", "may not be 'recycle' for a hostPath mount of '/'"))
+    if spec.get("storageClassName"):
+        causes += checked("spec.storageClassName", spec["storageClassName"], names.dns_subdomain)
+    if "required" in (spec.get("nodeAffinity") or {}):
+        causes += node_selector(spec["nodeAffinity"]["required"], "spec.nodeAffinity.required")
     if "local" in spec and not spec.get("nodeAffinity"):
         causes.append(required("spec.nodeAffinity", "Local volume requires node affinity"))
     return causes + optional_one_of("spec.volumeMode", spec.get("volumeMode"), ("Block", "Filesystem"))
@@ -214,7 +223,7 @@ def persistent_volume_update(new: Object, old: Object) -> list[Cause]:
     causes = persistent_volume(new)
     if of_source(new) != of_source(old):
         causes.append(forbidden("spec.persistentvolumesource", "spec.persistentvolumesource is immutable after creation"))
-    return causes
+    return causes + immutable("volumeMode", (new.get("spec") or {}).get("volumeMode"), (old.get("spec") or {}).get("volumeMode"))
 
 
 def persistent_volume_claim(obj: Object) -> list[Cause]:
@@ -224,16 +233,25 @@ def persistent_volume_claim(obj: Object) -> list[Cause]:
 def claim_spec(spec: Object, path: str) -> list[Cause]:
     causes = _access_modes(spec, path, "at least 1 access mode is required")
     causes += _positive_storage(((spec.get("resources") or {}).get("requests") or {}).get("storage"), f"{path}.resources[storage]")
+    if spec.get("storageClassName"):
+        causes += checked(f"{path}.storageClassName", spec["storageClassName"], names.dns_subdomain)
+    causes += label_selector(spec.get("selector"), f"{path}.selector")
+    for key in ("dataSource", "dataSourceRef"):
+        if key in spec:
+            causes += [required(f"{path}.{key}.{field}") for field in ("name", "kind") if not spec[key].get(field)]
     return causes + optional_one_of(f"{path}.volumeMode", spec.get("volumeMode"), ("Block", "Filesystem"))
 
 
 def persistent_volume_claim_update(new: Object, old: Object) -> list[Cause]:
     causes = persistent_volume_claim(new)
 
+    bound = (new.get("status") or {}).get("phase") == "Bound"
+
     def fixed(obj: Object) -> Object:
         spec = dict(obj.get("spec") or {})
-        spec["resources"] = {key: value for key, value in (spec.get("resources") or {}).items() if key != "requests"}
-        spec.pop("volumeAttributesClassName", None)
+        if bound:
+            spec["resources"] = {key: value for key, value in (spec.get("resources") or {}).items() if key != "requests"}
+            spec.pop("volumeAttributesClassName", None)
         if not (old.get("spec") or {}).get("volumeName"):
             spec.pop("volumeName", None)
         if not (old.get("spec") or {}).get("storageClassName"):
@@ -254,16 +272,12 @@ def persistent_volume_claim_update(new: Object, old: Object) -> list[Cause]:
 
 def storage_class(obj: Object) -> list[Cause]:
     causes = required_and_checked("provisioner", obj.get("provisioner"), lambda value: names.qualified_name(value.lower()))
+    causes += [invalid("parameters", "", "field can not be empty.") for key in obj.get("parameters") or () if not key]
     causes += optional_one_of("reclaimPolicy", obj.get("reclaimPolicy"), ("Delete", "Retain"))
     return causes + one_of("volumeBindingMode", obj.get("volumeBindingMode"), ("Immediate", "WaitForFirstConsumer"))
 
 
 def storage_class_update(new: Object, old: Object) -> list[Cause]:
-    fixed = ("parameters", "provisioner", "reclaimPolicy", "volumeBindingMode")
-    return storage_class(new) + [forbidden(key, f"updates to {key} are forbidden.") for key in fixed if new.get(key) != old.get(key)]
-
-
-def volume_attachment(obj: Object) -> list[Cause]:
-    spec = obj.get("spec") or {}
-    causes = [required(f"spec.{key}") for key in ("attacher", "nodeName") if not spec.get(key)]
-    return causes if spec.get("source") else [*causes, required("spec.source")]
+    fixed = ("parameters", "provisioner", "reclaimPolicy")
+    causes = [forbidden(key, f"updates to {key} are forbidden.") for key in fixed if new.get(key) != old.get(key)]
+    return storage_class(new) + causes + immutable("volumeBindingMode", new.get("volumeBindingMode"), old.get("volumeBindingMode"))

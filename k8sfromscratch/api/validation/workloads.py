@@ -37,14 +37,18 @@ def _selected_template(spec: Object, kind: str) -> list[Cause]:
     """The part that Deployment, ReplicaSet, DaemonSet and StatefulSet share."""
     causes: list[Cause] = []
     selector = spec.get("selector")
+    template_labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels") or {}
     if selector is None:
+        # Which selects nothing, hence not the template either.
         causes.append(required("spec.selector"))
+        causes.append(invalid("spec.template.metadata.labels", template_labels, "`selector` does not match template `labels`"))
     else:
         faults = label_selector(selector, "spec.selector")
         if is_empty(selector):
             faults.append(invalid("spec.selector", selector, f"empty selector is invalid for {kind}"))
+        if any(fault.field.endswith(".operator") for fault in faults):
+            faults.append(invalid("spec.selector", selector, "invalid label selector"))
         causes += faults
-        template_labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels") or {}
         if not faults and not selects(selector, template_labels):
             causes.append(invalid("spec.template.metadata.labels", template_labels, "`selector` does not match template `labels`"))
     return causes + _always_restarting(spec, kind)
@@ -77,7 +81,7 @@ def deployment(obj: Object) -> list[Cause]:
             if _is_zero(rolling.get("maxUnavailable", 0)) and _is_zero(rolling.get("maxSurge", 0)):
                 causes.append(invalid(f"{at}.maxUnavailable", rolling.get("maxUnavailable", 0), "may not be 0 when `maxSurge` is 0"))
         case kind:
-            causes += one_of("spec.strategy.type", kind, ("Recreate", "RollingUpdate"))
+            causes += [not_supported("spec.strategy", strategy, ("Recreate", "RollingUpdate"))] if kind else [required("spec.strategy.type")]
     deadline = spec.get("progressDeadlineSeconds")
     if deadline is not None and deadline <= spec.get("minReadySeconds", 0):
         causes.append(invalid("spec.progressDeadlineSeconds", deadline, "must be greater than minReadySeconds"))
@@ -123,9 +127,12 @@ def replication_controller(obj: Object) -> list[Cause]:
     template_labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels") or {}
     if not selector:
         causes.append(required("spec.selector"))
+    elif "template" not in spec:
+        causes.append(required("spec.template"))
     elif not selects({"matchLabels": selector}, template_labels):
         causes.append(invalid("spec.template.metadata.labels", template_labels, "`selector` does not match template `labels`"))
-    return causes + labels(selector, "spec.selector") + _always_restarting(spec, "ReplicationController")
+    causes += labels(selector, "spec.selector")
+    return causes + (_always_restarting(spec, "ReplicationController") if "template" in spec else [])
 
 
 def daemon_set(obj: Object) -> list[Cause]:
@@ -133,7 +140,9 @@ def daemon_set(obj: Object) -> list[Cause]:
     causes = _selected_template(spec, "daemonset") + not_negative(spec, "spec", "minReadySeconds", "revisionHistoryLimit")
     strategy = spec.get("updateStrategy") or {}
     if strategy.get("type") != "RollingUpdate":
-        return causes + one_of("spec.updateStrategy.type", strategy.get("type"), ("RollingUpdate", "OnDelete"))
+        if not strategy.get("type"):
+            return [*causes, required("spec.updateStrategy.type")]
+        return causes if strategy["type"] == "OnDelete" else [*causes, not_supported("spec.updateStrategy", strategy, ("RollingUpdate", "OnDelete"))]
     rolling = strategy.get("rollingUpdate") or {}
     at = "spec.updateStrategy.rollingUpdate"
     causes += _amount(rolling, "maxUnavailable", at, percent_max=100) + _amount(rolling, "maxSurge", at, percent_max=100)

@@ -84,7 +84,22 @@ def keep_allocated(service: Object, old: Object) -> None:
         # Node ports that come along from the former type are released; ones that a ClusterIP Service names itself are refused by validation.
         spec["ports"] = [{key: value for key, value in port.items() if key != "nodePort"} for port in spec.get("ports") or []]
         spec.pop("healthCheckNodePort", None)
+    # What came along from the former type and means nothing to this one is not held against the request.
+    if spec.get("type") == "ExternalName" and before.get("type") != "ExternalName":
+        _drop_unchanged(spec, before, "clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy")
+    if _is_external(before) and not _is_external(spec):
+        _drop_unchanged(spec, before, "externalTrafficPolicy")
     service["spec"] = spec
+
+
+def _is_external(spec: Object) -> bool:
+    return spec.get("type") in ("NodePort", "LoadBalancer") or bool(spec.get("externalIPs"))
+
+
+def _drop_unchanged(spec: Object, before: Object, *keys: str) -> None:
+    for key in keys:
+        if key in spec and spec[key] == before.get(key):
+            del spec[key]
 
 
 def needs_node_ports(spec: Object) -> bool:

@@ -135,6 +135,9 @@ class Subresources:
     async def evict(self, call: Call) -> Response:
         """A DELETE that asks the pod's disruption budget first."""
         body = _an_object(negotiation.decode_body(call.request), "Eviction")
+        metadata = body.get("metadata")
+        if isinstance(metadata, dict) and metadata.get("name") not in (None, "", call.info.name):
+            raise errors.BadRequest("name in URL does not match name in Eviction object")
         options = options_from(body.get("deleteOptions") or {}, call.request)
         await self._feed.caught_up()
         pod = self._entry(call).shared()
@@ -175,6 +178,8 @@ class Subresources:
         if not isinstance(finalizers, list) or not all(isinstance(name, str) for name in finalizers):
             raise errors.BadRequest("Namespace.spec.finalizers: must be a list of strings")
         stated = body.get("metadata") or {}
+        if isinstance(stated, dict) and stated.get("name") not in (None, "", call.info.name):
+            raise errors.BadRequest(f"the name of the object ({stated['name']}) does not match the name on the URL ({call.info.name})")
 
         async def mutate(old: Object) -> Object:
             changed = copied_object(old)
