@@ -3,8 +3,8 @@
     decode(PODS, body)            bytes → (object, warnings); raises BadRequest in upstream's words
     check(PODS, obj)              the same for a dict that is already parsed
     field_schema(PODS)            the tree that strategic merge patch and server-side apply walk
-    Schema.compile(openapi, …)    the engine itself; a CustomResourceDefinition brings its own schema
 
+Custom resources are `structural_decode`'s.
 Each kind is compiled on its first use (a Pod in a few milliseconds), never at import.  Objects come out normalized: quantities and
 times in canonical form, nulls gone.  Defaults are `api.defaults`', meaning is `api.validation`'s.
 """
@@ -19,7 +19,7 @@ from k8sfromscratch.api import json_body, registry, schema_data
 from k8sfromscratch.api.errors import BadRequest
 from k8sfromscratch.api.resource import Resource
 from k8sfromscratch.api.schema_compile import compile_validator
-from k8sfromscratch.api.schema_node import Resolver, SchemaNode
+from k8sfromscratch.api.schema_node import SchemaNode
 from k8sfromscratch.api.schema_wording import Location, decode_error, in_document_order, path
 
 Object = dict[str, Any]
@@ -41,29 +41,21 @@ class Checked(NamedTuple):
 
 
 class Schema:
-    def __init__(self, root: SchemaNode, *, structural: bool) -> None:
+    def __init__(self, root: SchemaNode) -> None:
         self.root = root
-        self.structural = structural
-
-    @classmethod
-    def compile(cls, openapi_schema: Mapping[str, Any], resolver: Resolver | None = None, *, structural: bool = True) -> "Schema":
-        """Raises UnsupportedSchema for keywords this engine does not check."""
-        schema = cls(SchemaNode(openapi_schema, resolver or definition), structural=structural)
-        _ = schema._validator
-        return schema
 
     @cached_property
     def _validator(self) -> SchemaValidator:
-        return compile_validator(self.root, structural=self.structural)
+        return compile_validator(self.root)
 
     def check(self, value: Any) -> Checked:
-        """Types, defaults and pruning.  The given value is not changed."""
+        """Types and pruning.  The given value is not changed."""
         try:
             return Checked(self._validator.validate_python(value))
         except ValidationError as error:
             errors = error.errors(include_url=False)
         if any(e["input"] is None for e in errors):
-            without = without_nulls(self.root, value, structural=self.structural)
+            without = without_nulls(self.root, value)
             if without != value:
                 return self.check(without)
         unknown = tuple(in_document_order((e["loc"] for e in errors if e["type"] == "extra_forbidden"), value))
@@ -73,18 +65,18 @@ class Schema:
         return Checked(self._validator.validate_python(_pruned(value, unknown)), unknown)
 
 
-def decode(kind: Kind, body: bytes, *, field_validation: FieldValidation = "Warn", schema: Schema | None = None) -> tuple[Object, list[str]]:
+def decode(kind: Kind, body: bytes, *, field_validation: FieldValidation = "Warn") -> tuple[Object, list[str]]:
     """A request's body as an object of `kind`, with the warnings to send back.  Raises BadRequest."""
     try:
         value, doubled = json_body.parse(body)
     except BadRequest as error:
         raise BadRequest(f"the object provided is unrecognized (must be of type {_names(kind)[1]}): {error.message}") from None
-    return _decoded(kind, value, doubled, field_validation, schema)
+    return _decoded(kind, value, doubled, field_validation)
 
 
-def check(kind: Kind, obj: Any, *, field_validation: FieldValidation = "Warn", schema: Schema | None = None) -> tuple[Object, list[str]]:
+def check(kind: Kind, obj: Any, *, field_validation: FieldValidation = "Warn") -> tuple[Object, list[str]]:
     """`decode` for what is parsed already, a patched object for one.  Raises BadRequest."""
-    return _decoded(kind, obj, [], field_validation, schema)
+    return _decoded(kind, obj, [], field_validation)
 
 
 def schema_of(kind: Kind) -> Schema:
@@ -104,26 +96,19 @@ def definition(name: str) -> SchemaNode:
 
 @cache
 def _schema(api_version: str, kind: str) -> Schema:
-    return Schema(definition(schema_data.definition_names()[api_version, kind]), structural=False)
-
-
-def custom_resource_schema(openapi_schema: Mapping[str, Any]) -> Schema:
-    """The schema of a CustomResourceDefinition's version, with what every object has.  Raises UnsupportedSchema."""
-    common = {"apiVersion": {"type": "string"}, "kind": {"type": "string"}, "metadata": {"$ref": OBJECT_META}}
-    properties = {**openapi_schema.get("properties", {}), **common}
-    return Schema.compile({**openapi_schema, "type": "object", "properties": properties})
+    return Schema(definition(schema_data.definition_names()[api_version, kind]))
 
 
 def _names(kind: Kind) -> tuple[str, str]:
     return (kind.api_version, kind.kind) if isinstance(kind, Resource) else kind
 
 
-def _decoded(kind: Kind, value: Any, doubled: list[str], field_validation: FieldValidation, schema: Schema | None) -> tuple[Object, list[str]]:
+def _decoded(kind: Kind, value: Any, doubled: list[str], field_validation: FieldValidation) -> tuple[Object, list[str]]:
     api_version, name = _names(kind)
     if not isinstance(value, dict):
         raise BadRequest(f"the object provided is unrecognized (must be of type {name}): couldn't get version/kind; json parse error: not an object")
     check_kind(value, api_version, name)
-    used = schema or _schema(api_version, name)
+    used = _schema(api_version, name)
     checked = used.check(value)
     if checked.problems:
         raise _cannot_be_handled(api_version, name, _first_problem(used.root, checked, value))
@@ -183,34 +168,24 @@ def _pruned(value: Any, unknown: tuple[Location, ...]) -> Any:
 _ZERO: Mapping[str, Any] = {"string": "", "integer": 0, "number": 0, "boolean": False}
 
 
-def without_nulls(node: SchemaNode | None, value: Any, *, structural: bool = False) -> Any:
-    """As Go decodes: a null field is an absent one, a null in a list or map the zero value of its type.  Free-form JSON keeps its nulls.
-    A structural schema says itself what may be null; there, only what a default will replace goes."""
+def without_nulls(node: SchemaNode | None, value: Any) -> Any:
+    """As Go decodes: a null field is an absent one, a null in a list or map the zero value of its type.  Free-form JSON keeps its nulls."""
     if node is None or not (node.properties or node.items or node.additional):
         return value
-    structural = structural and not node.ref
     if isinstance(value, dict):
         if not node.is_struct:
-            return {name: _zero_or(node.additional, child, structural) for name, child in value.items()}
+            return {name: _zero_or(node.additional, child) for name, child in value.items()}
         return {
-            name: without_nulls(node.properties.get(name), child, structural=structural)
-            for name, child in value.items()
-            if child is not None or not _absent_when_null(node.properties.get(name), structural)
+            name: without_nulls(node.properties.get(name), child) for name, child in value.items() if child is not None or node.properties.get(name) is None
         }
     if isinstance(value, list):
-        return [_zero_or(node.items, child, structural) for child in value]
+        return [_zero_or(node.items, child) for child in value]
     return value
 
 
-def _absent_when_null(node: SchemaNode | None, structural: bool) -> bool:
-    if node is None:
-        return False
-    return not structural or bool(node.ref) or ("default" in node.raw and not node.nullable)
-
-
-def _zero_or(node: SchemaNode | None, value: Any, structural: bool) -> Any:
-    if value is not None or node is None or structural:
-        return without_nulls(node, value, structural=structural)
+def _zero_or(node: SchemaNode | None, value: Any) -> Any:
+    if value is not None or node is None:
+        return without_nulls(node, value)
     if node.type == "array":
         return []
     if node.type == "object":

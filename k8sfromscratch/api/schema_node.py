@@ -69,18 +69,6 @@ class SchemaNode:
         return bool(self.raw.get("x-kubernetes-int-or-string"))
 
     @property
-    def embedded_resource(self) -> bool:
-        return bool(self.raw.get("x-kubernetes-embedded-resource"))
-
-    @property
-    def nullable(self) -> bool:
-        return bool(self.raw.get("nullable"))
-
-    @property
-    def required(self) -> tuple[str, ...]:
-        return tuple(self.raw.get("required", ()))
-
-    @property
     def patch_merge_key(self) -> str:
         return self.raw.get("x-kubernetes-patch-merge-key", "")
 

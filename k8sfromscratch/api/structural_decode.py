@@ -49,4 +49,4 @@ def _quoted(text: str) -> str:
 
 @cache
 def _metadata() -> Schema:
-    return Schema(definition(OBJECT_META), structural=False)
+    return Schema(definition(OBJECT_META))

@@ -106,7 +106,7 @@ class Intake:
             return self._refuse(call, obj, validate_create(call.served.stored, obj) + _faults_of_definition(call, obj, None))
         if custom.terminating:
             raise errors.MethodNotAllowed(
-                f'create is not supported on resources of kind "{custom.resource.group_resource}"',
+                "create not allowed while custom resource definition is terminating",
                 details={"group": custom.resource.group, "kind": custom.resource.plural},
             )
         return self._refuse(call, obj, validate_create(call.served.stored, obj) + custom.faults(obj, None))
