@@ -16,6 +16,7 @@ from k8sfromscratch.components.etcd.config import EtcdFlags
 from k8sfromscratch.components.etcd.connection import ClientConnection
 from k8sfromscratch.components.etcd.maintenance import MaintenanceServices
 from k8sfromscratch.components.etcd.member import VERSION, Member
+from k8sfromscratch.components.etcd.queues import QueueServices
 from k8sfromscratch.components.etcd.services import KvServices
 from k8sfromscratch.components.etcd.watch import WatchHub
 from k8sfromscratch.process.clock import Env
@@ -52,7 +53,7 @@ async def run(flags: EtcdFlags, env: Env) -> None:
     auth = AuthServices(member, bcrypt_cost=flags.bcrypt_cost)
     maintenance = MaintenanceServices(member, Path(flags.data_dir))
     unary = {**kv.unary(), **maintenance.unary(), **auth.unary()}
-    streams = {**kv.streams(), **maintenance.streams()}
+    streams = {**kv.streams(), **maintenance.streams(), **QueueServices(member).streams()}
     pages = Pages(engine, member, kv.hub)
     connections: set[ClientConnection] = set()
     loop = asyncio.get_running_loop()

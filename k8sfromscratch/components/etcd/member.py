@@ -170,6 +170,21 @@ class Member:
 
         self.engine.propose(Kind.ON_BEHALF, *on_behalf(who, kind, payload, op), again)
 
+    async def proposed(self, call: Call, kind: Kind, payload: bytes, op: Any) -> Any:
+        """The same, awaited: the result.  Raises MvccError, StorageError."""
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        def done(result: Any, error: Exception | None) -> None:
+            if future.done():
+                return
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        self.propose(call, kind, payload, op, done)
+        return await future
+
     def answering(self, call: Call, response: Callable[[Any], Any]) -> Done:
         """A `done` that replies with what `response` makes of the result, or tells the refusal."""
 
@@ -201,7 +216,7 @@ class Member:
 
     # Work that takes longer than a turn of the loop
 
-    def spawn(self, work: Coroutine[Any, Any, None], call: Call) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None], call: Call) -> asyncio.Task[None]:
         """Owned until it ends or the member closes; what it raises becomes the call's status."""
 
         async def told() -> None:
@@ -213,6 +228,7 @@ class Member:
         task = asyncio.get_running_loop().create_task(told())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def close(self) -> None:
         for task in list(self._tasks):
