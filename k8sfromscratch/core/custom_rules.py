@@ -10,14 +10,14 @@ Source: apiextensions-apiserver's pkg/apiserver/schema/cel.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
 
 from k8sfromscratch.api.errors import Cause
 from k8sfromscratch.api.jsonpath import field_names
-from k8sfromscratch.api.structural_values import same
+from k8sfromscratch.api.structural_values import NOWHERE, same
 from k8sfromscratch.api.validation.field import forbidden, invalid, not_supported, required
 from k8sfromscratch.core.cel import BOOL, STRING, CelError, CelEvaluationError, CelType, CostExceeded, Program, compile_expression, optional_of, schema_type
 
@@ -63,7 +63,7 @@ class Rules:
     def faults(self, obj: Any, old: Any = None) -> list[Cause]:
         if self._root is None:
             return []
-        return _Run().check(self._root, obj, old, "")
+        return [one if one.field else replace(one, field=NOWHERE) for one in _Run().check(self._root, obj, old, "")]
 
 
 class _Run:
