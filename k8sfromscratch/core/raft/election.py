@@ -96,7 +96,16 @@ def tick(r: Raft) -> None:
         r.election_elapsed = 0
         if r.config.check_quorum:
             check_quorum(r)
+        if r.role == Role.LEADER and not r.conf.is_voter(r.id):
+            _hand_over(r)
         r.lead_transferee = NONE  # a handover that took that long has failed (thesis §3.10)
     if r.role == Role.LEADER and r.heartbeat_elapsed >= r.config.heartbeat_tick:
         r.heartbeat_elapsed = 0
         replication.broadcast_heartbeat(r)
+
+
+def _hand_over(r: Raft) -> None:
+    """A leader that is no voter any more leads on until the others know that the change is committed (§6): did it stop at once, those that do not
+    might need its vote and not get it, as its log is longer.  Then the one that has most is told to campaign."""
+    best = max(r.conf.voters, key=lambda member: (r.progress[member].match, -member))
+    r.send(Message(type=MessageType.TIMEOUT_NOW, to=best))

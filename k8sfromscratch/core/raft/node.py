@@ -181,9 +181,7 @@ class RawNode:
             return r.conf.conf_state()
         r.follow_members()
         if r.role == Role.LEADER:
-            if not r.conf.is_voter(r.id):
-                r.become_follower(r.term, NONE)  # it led until the change that removed it was committed (§6)
-            elif replication.maybe_commit(r):
+            if replication.maybe_commit(r):
                 replication.broadcast_append(r)
             else:
                 for member in sorted(r.progress.keys() - {r.id}):

@@ -40,6 +40,7 @@ class World:
         self.delay_max = self.random.choice((5, 15, 60))
         self.duplicates = self.random.choice((0.0, 0.05))
         self.sync_max = self.random.choice((1, 10, 60))
+        self._check_quorum = self.random.random() < 0.5
         self._small = self.random.random() < 0.5
         for each in MEMBERS:
             self.start(each)
@@ -70,6 +71,7 @@ class World:
             id=number,
             election_tick=10,
             heartbeat_tick=2,
+            check_quorum=self._check_quorum,
             max_size_per_message=1 if self._small else 2000,
             max_inflight_messages=4,
             max_committed_size_per_ready=300,
