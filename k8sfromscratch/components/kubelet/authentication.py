@@ -113,4 +113,5 @@ def user_of(certificate_der: bytes) -> UserInfo:
     if not names:
         raise Unauthorized("the client certificate has no common name")
     groups = tuple(str(a.value) for a in subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME))
-    return UserInfo(names[0], (*groups, AUTHENTICATED))
+    # Of several the last, as the apiserver has it and the signer judges it.
+    return UserInfo(names[-1], (*groups, AUTHENTICATED))

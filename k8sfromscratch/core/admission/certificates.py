@@ -11,6 +11,8 @@ from typing import cast
 
 from cryptography import x509
 
+from k8sfromscratch.api import errors
+from k8sfromscratch.api.errors import Cause
 from k8sfromscratch.api.registry import CERTIFICATE_SIGNING_REQUESTS
 from k8sfromscratch.core.admission.types import AdmissionRequest, Object, View
 from k8sfromscratch.core.authz.chain import MASTERS_GROUP
@@ -21,6 +23,7 @@ Authorize = Callable[[Attributes, CachedView], Decision]
 
 CLIENT_SIGNER = "kubernetes.io/kube-apiserver-client"
 _GROUP = CERTIFICATE_SIGNING_REQUESTS.group
+_LASTING = ("Approved", "Denied", "Failed")
 _REQUESTER = ("username", "uid", "groups", "extra")
 
 
@@ -84,7 +87,8 @@ class CertificateSubjectRestriction:
 
 
 class CertificateRequester:
-    """Who asked is written by the server, and never changes: approvers and signers rest on it.  Always on."""
+    """Who asked is written by the server and never changes, and what was decided is not taken back: approvers and signers rest on it.
+    Decisions are made through `approval` alone, so that the right to sign is none to approve.  Always on."""
 
     name = "CertificateRequester"
 
@@ -101,7 +105,36 @@ class CertificateRequester:
             request.obj["spec"] = request.old["spec"]
 
     def validate(self, request: AdmissionRequest, view: View) -> None:
-        return
+        if request.resource != CERTIFICATE_SIGNING_REQUESTS or request.operation != "UPDATE" or request.obj is None or request.old is None:
+            return
+        causes = _faults_of_decision(request.obj.get("status") or {}, request.old.get("status") or {}, approving=request.subresource == "approval")
+        if causes:
+            raise errors.invalid(CERTIFICATE_SIGNING_REQUESTS.kind, request.name, _GROUP, causes)
+
+
+def _faults_of_decision(new: Object, old: Object, *, approving: bool) -> list[Cause]:
+    causes: list[Cause] = []
+    for kind in _LASTING:
+        before, after = ([one for one in status.get("conditions") or () if one.get("type") == kind] for status in (old, new))
+        if len(after) < len(before):
+            causes.append(_forbidden(f'updates may not remove a condition of type "{kind}"'))
+        elif len(after) > len(before) and kind != "Failed" and not approving:
+            causes.append(_forbidden(f'updates may not add a condition of type "{kind}"'))
+        elif after != before and kind != "Failed" and not approving:
+            causes.append(_forbidden(f'updates may not change a condition of type "{kind}"'))
+        if after != before and any(one.get("status") != "True" for one in after):
+            why = f'Invalid value: "{kind}": the status of a condition of this type must be "True"'
+            causes.append(Cause("FieldValueInvalid", why, "status.conditions"))
+    kinds = {one.get("type") for one in new.get("conditions") or ()}
+    if approving and {"Approved", "Denied"} <= kinds:
+        causes.append(Cause("FieldValueInvalid", "Invalid value: Approved and Denied conditions are mutually exclusive", "status.conditions"))
+    if old.get("certificate") and new.get("certificate") != old["certificate"]:
+        causes.append(Cause("FieldValueForbidden", "Forbidden: updates may not modify existing certificate content", "status.certificate"))
+    return causes
+
+
+def _forbidden(why: str) -> Cause:
+    return Cause("FieldValueForbidden", f"Forbidden: {why}", "status.conditions")
 
 
 def may(authorize: Authorize, user: UserInfo, verb: str, signer: str, view: View) -> bool:

@@ -256,7 +256,8 @@ def _csr_common_name(request: AdmissionRequest, encoded: str) -> str:
     except ValueError as error:
         raise _no(request, f"unable to parse csr: {error}") from error
     names = parsed.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
-    return str(names[0].value) if names else ""
+    # Of several the last is the user that the certificate will speak for.
+    return str(names[-1].value) if names else ""
 
 
 def _no(request: AdmissionRequest, why: str) -> errors.Forbidden:

@@ -183,8 +183,9 @@ _SIGNERS: Mapping[str, Callable[[x509.CertificateSigningRequest, frozenset[str]]
 
 
 def _common_name(parsed: x509.CertificateSigningRequest) -> str:
+    """Of several the last, which is the one that the API server takes for the user: to look at another would sign for whom nobody judged."""
     names = parsed.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
-    return str(names[0].value) if names else ""
+    return str(names[-1].value) if names else ""
 
 
 def _names(parsed: x509.CertificateSigningRequest, kind: type[x509.GeneralName]) -> list[x509.GeneralName]:

@@ -51,6 +51,22 @@ def test_only_a_kubelets_own_client_certificate_is_approved_by_itself(make, comm
     assert certificates.permissions(one) == ()
 
 
+def test_of_several_common_names_the_one_counts_that_the_certificate_will_speak_for(make):
+    """A node that may renew its own certificate must not get one for the controller manager by putting its own name in front."""
+    names = [
+        (x509.NameOID.ORGANIZATION_NAME, "system:nodes"),
+        (x509.NameOID.COMMON_NAME, "system:node:n1"),
+        (x509.NameOID.COMMON_NAME, "system:kube-scheduler"),
+    ]
+    subject = x509.Name([x509.NameAttribute(oid, text) for oid, text in names])
+    signed = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(KEY, hashes.SHA256())
+    body = base64.b64encode(signed.public_bytes(serialization.Encoding.PEM)).decode()
+    one = request(make, "kube-apiserver-client-kubelet", body)
+    assert certificates.permissions(one) == ()
+    with pytest.raises(certificates.BadRequest, match="common name does not begin"):
+        certificates.check(one)
+
+
 DNS, IP, MAIL = x509.DNSName("n1"), x509.IPAddress(ip_address("10.0.0.1")), x509.RFC822Name("a@example.com")
 
 
