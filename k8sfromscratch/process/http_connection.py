@@ -32,6 +32,8 @@ HEAD_MAX_BYTES = 96 * 1024
 """Of the request line and all headers: a label selector or a token may be long, and a proxy adds its own."""
 HEADER_COST_BYTES = 32
 """What a header counts besides its text, so that thousands of tiny ones are no way around the limit."""
+FRAMING_MAX = 2
+"""A body in chunks may be so many times its limit as sent: the sizes of tiny chunks, what is written beside them, and trailers are bounded too."""
 BODY_READ_S = 30.0
 """A client that sends its body slower than this is cut off: it must not hold a slot."""
 IDLE_S = 75.0
@@ -157,8 +159,12 @@ class HttpConnection(asyncio.Protocol):
             self._fed_bytes += len(data)
             if self._fed_bytes > HEAD_MAX_BYTES + len(data) and not self._deaf:
                 self._refuse(_head_too_large())
-        elif self._in_body and self._body_timer is None and not self._deaf:
-            self._body_timer = self._loop.call_later(BODY_READ_S, self._refuse, Timeout("the request's body did not arrive in time"))
+        elif self._in_body and not self._deaf:
+            self._fed_bytes += len(data)
+            if self._fed_bytes > HEAD_MAX_BYTES + FRAMING_MAX * self._shared.body_max_bytes + len(data):
+                return self._refuse(_body_too_large(self._shared.body_max_bytes))
+            if self._body_timer is None:
+                self._body_timer = self._loop.call_later(BODY_READ_S, self._refuse, Timeout("the request's body did not arrive in time"))
 
     def pause_writing(self) -> None:
         self._full = True
@@ -191,14 +197,14 @@ class HttpConnection(asyncio.Protocol):
         self._in_head, self._in_body = False, True
         announced = self._headers.get("content-length", "")
         if announced.isdigit() and int(announced[:19]) > self._shared.body_max_bytes:
-            self._body_too_large()
+            self._raise_too_large()
         elif self._headers.get("expect", "").lower() == "100-continue" and not self.busy and self._parser.get_http_version() == "1.1":
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, chunk: bytes) -> None:
         self._body_bytes += len(chunk)
         if self._body_bytes > self._shared.body_max_bytes:
-            self._body_too_large()
+            self._raise_too_large()
         self._body.append(chunk)
 
     def on_message_complete(self) -> None:
@@ -223,8 +229,8 @@ class HttpConnection(asyncio.Protocol):
             self._fault = _head_too_large()
             raise self._fault
 
-    def _body_too_large(self) -> None:
-        self._fault = RequestEntityTooLarge(f"the request's body is larger than the limit of {self._shared.body_max_bytes} bytes")
+    def _raise_too_large(self) -> None:
+        self._fault = _body_too_large(self._shared.body_max_bytes)
         raise self._fault
 
     # -- one request after the other
@@ -266,7 +272,8 @@ class HttpConnection(asyncio.Protocol):
                     await self._stream(exchange, response, response.body, keep_alive)
                 if self._waiting:
                     exchange = self._waiting.popleft()
-                    if len(self._waiting) == AHEAD_MAX - 1:
+                    if len(self._waiting) == AHEAD_MAX - 1 and not self._deaf:
+                        # Of one that was to be upgraded nothing is read until that has been answered: it would only be piled up.
                         self._transport.resume_reading()
                     continue
                 if not keep_alive or self._deaf or self._shared.draining:
@@ -378,6 +385,10 @@ class HttpConnection(asyncio.Protocol):
             if timer is not None:
                 timer.cancel()
         self._idle_timer = self._body_timer = None
+
+
+def _body_too_large(body_max_bytes: int) -> RequestEntityTooLarge:
+    return RequestEntityTooLarge(f"the request's body is larger than the limit of {body_max_bytes} bytes")
 
 
 def _head_too_large() -> BadRequest:

@@ -30,7 +30,7 @@ def header_name(raw: bytes) -> str:
 
 
 def target(raw: bytes) -> tuple[str, str, dict[str, list[str]]]:
-    """(as sent, decoded path, query) of a request's target: `/path?query`, `http://host/path?query`, or `*`.  Raises BadRequest."""
+    """(path and query as sent, decoded path, query) of a request's target: `/path?query`, `http://host/path?query`, or `*`.  Raises BadRequest."""
     # What is no UTF-8 shows as U+FFFD: such a path names nothing, and an answer can quote it.
     text = raw.decode("utf-8", "replace")
     if raw[:1] != b"/" and raw != b"*":
@@ -39,6 +39,8 @@ def target(raw: bytes) -> tuple[str, str, dict[str, list[str]]]:
         except httptools.HttpParserInvalidURLError as error:
             raise BadRequest("the request's target is not a URL") from error
         path, query = (url.path or b"/").decode("utf-8", "replace"), (url.query or b"").decode("utf-8", "replace")
+        # Who passes the target on means its path: a host of the client's choice is nobody's to dial.
+        text = f"{path}?{query}" if query else path
     else:
         path, _, query = text.partition("#")[0].partition("?")
     return text, unquote(path) if "%" in path else path, _query(query) if query else {}

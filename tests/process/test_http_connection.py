@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from k8sfromscratch.process import http_head
 from k8sfromscratch.process.http import Request, Response
-from k8sfromscratch.process.http_connection import HttpConnection, Shared
+from k8sfromscratch.process.http_connection import AHEAD_MAX, HttpConnection, Shared
 
 BODY_MAX_BYTES = 1000
 TURNS = 200
@@ -153,3 +154,47 @@ def test_nothing_that_is_sent_is_a_fault_of_ours(sent: bytes, step: int) -> None
 def test_a_head_without_an_end_is_refused(head: bytes) -> None:
     wire = exchanged([head[at : at + 10_000] for at in range(0, len(head), 10_000)])
     assert wire.sent.startswith(b"HTTP/1.1 400") and wire.closed
+
+
+def test_what_passes_a_target_on_sees_no_host_of_the_clients_choice() -> None:
+    assert http_head.target(b"http://evil:99/api%2F1?x=1") == ("/api%2F1?x=1", "/api/1", {"x": ["1"]})
+    assert http_head.target(b"http://evil")[0] == "/"
+    assert http_head.target(b"/a%20b?x=%32")[0] == "/a%20b?x=%32"
+
+
+BODY = b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("endless", [b"0\r\nX: " + b"y" * 200_000, b"1;" + b"x" * 200_000, b"1\r\na\r\n0\r\n" + b"X: y\r\n" * 40_000])
+def test_what_stands_beside_a_bodys_bytes_is_bounded_too(endless: bytes) -> None:
+    sent = BODY + endless
+    wire = exchanged([sent[at : at + 10_000] for at in range(0, len(sent), 10_000)])
+    assert wire.sent.startswith(b"HTTP/1.1 413") and wire.closed
+
+
+def test_nothing_is_piled_up_behind_an_upgrade_that_must_wait() -> None:
+    async def main() -> None:
+        held = asyncio.Event()
+
+        async def handler(request: Request) -> Response:
+            if request.path == "/slow":
+                await held.wait()
+            return Response(200, b"")
+
+        wire = Wire()
+        connection = HttpConnection(Shared(handler, BODY_MAX_BYTES))
+        connection.connection_made(wire)
+        quick, slow = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", b"GET /slow HTTP/1.1\r\nHost: h\r\n\r\n"
+        upgrade = b"GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"
+        connection.data_received(quick * 10 + slow + quick * AHEAD_MAX + upgrade)
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
+        held.set()
+        while wire.sent.count(b"HTTP/1.1 200") < 20:
+            assert wire.paused
+            await asyncio.sleep(0)
+        while not wire.closed:
+            await asyncio.sleep(0)
+        connection.connection_lost(None)
+
+    asyncio.run(main())
