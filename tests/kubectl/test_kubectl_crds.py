@@ -118,3 +118,21 @@ def test_server_side_apply_merges_by_keys(shelves: Kubectl) -> None:
         body["spec"] = {"books": [{"title": title}]}
         shelves("apply", "--server-side", f"--field-manager={manager}", "-f", "-", text=yaml.safe_dump(body))
     assert [book["title"] for book in shelves.json("get", "shelf", "oak")["spec"]["books"]] == ["Walden", "Emma"]
+
+
+def test_controllers_know_custom_resources(live: Kubectl) -> None:
+    """A namespace takes its objects along, and an owner those that it owns."""
+    with defined(live):
+        live("create", "-f", "-", text=SHELF)
+        owner = live.json("get", "shelf", "oak")["metadata"]["uid"]
+        owned = yaml.safe_load(SHELF)
+        reference = {"apiVersion": "library.example.com/v1", "kind": "Shelf", "name": "oak", "uid": owner}
+        owned["metadata"] = {"name": "board", "ownerReferences": [reference]}
+        live("create", "-f", "-", text=yaml.safe_dump(owned))
+        live("delete", "shelf", "oak", "--cascade=foreground", "--timeout=60s")
+        assert live("get", "shelves", "-o", "name") == ""
+        room = live.but(namespace=f"{live.namespace}-room")
+        room("create", "namespace", room.namespace)
+        room("create", "-f", "-", text=SHELF)
+        room("delete", "namespace", room.namespace, "--timeout=60s")
+        assert live("get", "shelves", "-A", "-o", "name") == ""
