@@ -13,7 +13,6 @@ import orjson
 from k8sfromscratch.api import openapi, openapi_protobuf
 from k8sfromscratch.api.errors import NotAcceptable, NotFound
 from k8sfromscratch.api.resource import Resource
-from k8sfromscratch.api.resource import Resource
 from k8sfromscratch.components.apiserver.aggregation import Aggregation
 from k8sfromscratch.components.apiserver.catalog import Catalog
 from k8sfromscratch.components.apiserver.negotiation import accepts_discovery
@@ -48,12 +47,6 @@ class OpenApiDocuments:
 
     def _group_versions(self) -> list[tuple[str, str]]:
         return list(dict.fromkeys((served.resource.group, served.resource.version) for served in self._catalog))
-
-    def _v3(self, group: str, version: str) -> bytes:
-        return orjson.dumps(openapi.openapi_v3(group, version, self._customs()))
-
-    def _customs(self) -> list[tuple[Resource, Mapping[str, Any]]]:
-        return [(served.resource, served.custom.schema.raw) for served in self._catalog if served.custom is not None]
 
     def _v3(self, group: str, version: str) -> bytes:
         return orjson.dumps(openapi.openapi_v3(group, version, self._customs()))
