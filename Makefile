@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LAB_PACKAGES := systemd-container mmdebstrap iproute2 nftables openssh-client
 # What tests compare with or drive: upstream's etcd, containerd, packet captures.
-TEST_PACKAGES := $(LAB_PACKAGES) etcd-server etcd-client containerd runc containernetworking-plugins iptables conntrack tcpdump
+TEST_PACKAGES := $(LAB_PACKAGES) etcd-server etcd-client containerd runc containernetworking-plugins iptables conntrack tcpdump patch
 # libvirt's Python bindings come from PyPI, which builds them.
 BINDING_PACKAGES := libvirt-dev pkg-config gcc python3-dev
 VM_PACKAGES := mmdebstrap e2fsprogs openssh-client qemu-system-x86 qemu-utils libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients dnsmasq-base iptables vagrant vagrant-libvirt

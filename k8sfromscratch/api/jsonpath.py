@@ -201,7 +201,8 @@ def _as_list(value: Any) -> list[Any]:
 
 
 def _everything_below(value: Any) -> list[Any]:
-    found, waiting = [], [value]
+    found: list[Any] = []
+    waiting = [value]
     while waiting and len(found) < FOUND_MAX:
         one = waiting.pop(0)
         found.append(one)

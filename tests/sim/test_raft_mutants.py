@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,8 @@ def test_there_are_enough_mutants() -> None:
     assert len(PATCHES) >= 8
 
 
-def test_every_patch_applies(tmp_path: Path) -> None:
+def test_every_patch_applies(needs: Callable[..., None], tmp_path: Path) -> None:
+    needs("patch")
     for patch in PATCHES:
         changed = patch.read_text().splitlines()[0].removeprefix("--- a/")
         target = tmp_path / patch.stem / changed
@@ -49,7 +51,8 @@ def test_every_patch_applies(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("patch", _chosen(), ids=lambda patch: patch.stem)
-def test_mutant_is_caught(patch: Path, tmp_path: Path) -> None:
+def test_mutant_is_caught(needs: Callable[..., None], patch: Path, tmp_path: Path) -> None:
+    needs("patch")
     folder = _copy(tmp_path)
     _patch(folder, patch)
     command = [sys.executable, "-m", "k8sfromscratch.testing.raftsim", "--seeds", str(SEEDS)]
