@@ -42,7 +42,9 @@ def target(raw: bytes) -> tuple[str, str, dict[str, list[str]]]:
         # Who passes the target on means its path: a host of the client's choice is nobody's to dial.
         text = f"{path}?{query}" if query else path
     else:
-        path, _, query = text.partition("#")[0].partition("?")
+        # A fragment goes no further: where it were taken for a part of the path, that would be another path than was judged.
+        text = text.partition("#")[0]
+        path, _, query = text.partition("?")
     return text, unquote(path) if "%" in path else path, _query(query) if query else {}
 
 

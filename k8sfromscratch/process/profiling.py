@@ -63,7 +63,7 @@ class Profiling:
     async def _profile(self, request: Request, user: UserInfo) -> Response:
         _only_get(request)
         given = request.arg("seconds") or str(SECONDS_DEFAULT)
-        if not given.isascii() or not given.isdigit() or not 1 <= int(given[:4]) <= SECONDS_MAX:
+        if not given.isascii() or not given.isdigit() or len(given) > 4 or not 1 <= int(given) <= SECONDS_MAX:
             raise BadRequest(f"seconds: {given!r} is not a number from 1 to {SECONDS_MAX}")
         if self._busy:
             raise TooManyRequests("a profile is being taken already", retry_after_s=SECONDS_DEFAULT)

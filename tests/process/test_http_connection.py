@@ -160,6 +160,7 @@ def test_what_passes_a_target_on_sees_no_host_of_the_clients_choice() -> None:
     assert http_head.target(b"http://evil:99/api%2F1?x=1") == ("/api%2F1?x=1", "/api/1", {"x": ["1"]})
     assert http_head.target(b"http://evil")[0] == "/"
     assert http_head.target(b"/a%20b?x=%32")[0] == "/a%20b?x=%32"
+    assert http_head.target(b"/a#b/exec?x=1") == ("/a", "/a", {})
 
 
 BODY = b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"

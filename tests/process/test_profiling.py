@@ -72,7 +72,8 @@ def test_two_profiles_at_once_are_refused_and_the_next_is_taken() -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "seconds", "refusal"), [("GET", "0", BadRequest), ("GET", "61", BadRequest), ("GET", "x", BadRequest), ("POST", "1", MethodNotAllowed)]
+    ("method", "seconds", "refusal"),
+    [("GET", "0", BadRequest), ("GET", "61", BadRequest), ("GET", "00019999", BadRequest), ("GET", "x", BadRequest), ("POST", "1", MethodNotAllowed)],
 )
 def test_what_is_wrong_is_refused(method: str, seconds: str, refusal: type[ApiError]) -> None:
     async def test(profiling: Profiling) -> None:

@@ -54,7 +54,8 @@ class ClientCertificates:
         groups = tuple(str(part.value) for part in certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME))
         credential = f"X509SHA256={hashlib.sha256(der).hexdigest()}"
         user = None
-        if common_name and (not front_proxy or _signed_by(certificate, self.client_cas)):
+        # Where the proxy has authorities of its own, TLS trusts what an intermediate of theirs signed too: only the clients' own make users then.
+        if common_name and (not self.proxy_cas or _signed_by(certificate, self.client_cas)):
             user = UserInfo(common_name, (*groups, "system:authenticated"), extra={"authentication.kubernetes.io/credential-id": (credential,)})
         return Certified(common_name, user, front_proxy, certificate.not_valid_after_utc.timestamp())
 

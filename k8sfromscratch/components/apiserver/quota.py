@@ -35,7 +35,7 @@ class _Ask:
     quotas: frozenset[str]
     error: errors.ApiError | None = None
     done: bool = False
-    charged: list[str] = field(default_factory=list)
+    charged: set[str] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -102,7 +102,7 @@ class ResourceQuota:
         batch, line.waiting = line.waiting, []
         try:
             for name in sorted(set().union(*(ask.quotas for ask in batch))):
-                await self._charge(namespace, name, [ask for ask in batch if ask.error is None and name in ask.quotas])
+                await self._charge(namespace, name, [ask for ask in batch if ask.error is None and name in ask.quotas - ask.charged])
             await self._give_back(namespace, [ask for ask in batch if ask.error is not None])
             for ask in batch:
                 ask.done = True
@@ -132,7 +132,7 @@ class ResourceQuota:
             if ask in refused:
                 ask.error = refused[ask]
             else:
-                ask.charged.append(name)
+                ask.charged.add(name)
 
     async def _give_back(self, namespace: str, asks: Sequence[_Ask]) -> None:
         for name in sorted({name for ask in asks for name in ask.charged}):
@@ -146,7 +146,9 @@ class ResourceQuota:
             try:
                 await self._store.update(self._quotas, self._quotas.key(name, namespace), step)
             except errors.NotFound:
-                continue
+                pass
+            for ask in asks:
+                ask.charged.discard(name)
 
 
 def _without(present: Object, too_much: Amounts) -> Object:

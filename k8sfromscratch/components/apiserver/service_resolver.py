@@ -35,7 +35,7 @@ class ServiceResolver:
         if listed is None:
             raise Unresolved(f'no service port {port} found for service "{name}"')
         if self._by_endpoint:
-            found = [address for address in addresses(self._view, namespace, name, listed.get("name") or "") if _elsewhere(address[0])]
+            found = [address for address in addresses(self._view, namespace, name, listed.get("name") or "") if proxyable(address[0])]
             if not found:
                 raise Unresolved(f'no endpoints available for service "{name}"')
             return self._rng.choice(found)
@@ -48,7 +48,7 @@ class ServiceResolver:
 def addresses(view: View, namespace: str, service: str, port_name: str) -> Iterator[tuple[str, int]]:
     """The ready ones of a Service's named port."""
     for obj in view.list(ENDPOINT_SLICES, namespace):
-        if (obj["metadata"].get("labels") or {}).get("kubernetes.io/service-name") != service:
+        if (obj["metadata"].get("labels") or {}).get("kubernetes.io/service-name") != service or obj.get("addressType") == "FQDN":
             continue
         number = _port(obj, port_name)
         for endpoint in obj.get("endpoints") or () if number else ():
@@ -60,7 +60,13 @@ def _port(obj: Object, name: str) -> int:
     return next((int(p["port"]) for p in obj.get("ports") or () if (p.get("name") or "") == name and p.get("port")), 0)
 
 
-def _elsewhere(host: str) -> bool:
-    """Whoever may write slices must not have us speak to our own loopback or a cloud's metadata service."""
-    address = ipaddress.ip_address(host)
+def proxyable(host: str) -> bool:
+    """Not what only this machine can reach: whoever may write slices, or a pod's status, must not have us speak to our own loopback or a cloud's
+    metadata service, by whichever of an address's two spellings."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
     return not (address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified)

@@ -7,7 +7,6 @@
 Connections that want to be upgraded are refused: exec, attach and port-forward are the ways for those.
 """
 
-import ipaddress
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -16,6 +15,7 @@ from urllib.parse import quote
 from k8sfromscratch.api.errors import BadRequest, ServiceUnavailable, not_found
 from k8sfromscratch.api.registry import ENDPOINT_SLICES, NODES, PODS, SERVICES
 from k8sfromscratch.components.apiserver.call import Call
+from k8sfromscratch.components.apiserver.service_resolver import proxyable
 from k8sfromscratch.components.apiserver.streaming_kubelet import Endpoint, Kubelets, fetch, passed_on
 from k8sfromscratch.core.admission.types import View
 from k8sfromscratch.process.http import Response
@@ -87,12 +87,6 @@ class Proxy:
         return self._rng.choice(choices)
 
 
-def proxyable(host: str) -> bool:
-    """Not what only this machine can reach: whoever writes a pod's status could else have us speak to our own loopback or a cloud's metadata."""
-    address = ipaddress.ip_address(host)
-    return not (address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified)
-
-
 def split_name(name: str) -> tuple[str, str, str]:
     """[scheme:]name[:port] → scheme, name, port ("" where not said).  Raises BadRequest."""
     parts = name.split(":")
@@ -110,7 +104,7 @@ def split_name(name: str) -> tuple[str, str, str]:
 def _backends(slices: Sequence[Object], service: str, port_name: str) -> list[tuple[str, int]]:
     found: list[tuple[str, int]] = []
     for obj in slices:
-        if (obj["metadata"].get("labels") or {}).get("kubernetes.io/service-name") != service:
+        if (obj["metadata"].get("labels") or {}).get("kubernetes.io/service-name") != service or obj.get("addressType") == "FQDN":
             continue
         number = next((int(p["port"]) for p in obj.get("ports") or () if (p.get("name") or "") == port_name), 0)
         for endpoint in obj.get("endpoints") or () if number else ():

@@ -2,6 +2,8 @@
 
 import asyncio
 
+from k8sfromscratch.api import errors
+from k8sfromscratch.components.apiserver.store import Store
 from k8sfromscratch.testing.virtual import run_virtual
 
 QUOTAS, PODS = "/api/v1/namespaces/default/resourcequotas", "/api/v1/namespaces/default/pods"
@@ -62,6 +64,30 @@ def test_what_one_quota_refuses_is_charged_to_none(with_api):
         for name in ("x", "y", "z"):
             await api.json("POST", PODS, pod(name, cpu="400m"))
         assert (await used(api, "a"), await used(api, "b")) == ({"pods": "2"}, {"requests.cpu": "800m"})
+
+    with_api(test)
+
+
+def test_what_was_charged_before_the_store_failed_is_not_charged_again(with_api, monkeypatch):
+    async def test(api):
+        await quota(api, "a", pods="10")
+        await quota(api, "b", requests_cpu="1")
+        update, failures = Store.update, [errors.ServiceUnavailable("the store does not answer"), None]
+
+        async def failing_once(self, served, key, *rest, **more):
+            for _ in range(20):
+                await asyncio.sleep(0)  # others get in line meanwhile
+            if key.endswith("/b") and failures and (failure := failures.pop()) is not None:
+                raise failure
+            return await update(self, served, key, *rest, **more)
+
+        monkeypatch.setattr(Store, "update", failing_once)
+        # The first heads the line and charges for nobody else; the second for all behind it, and meets the failure.
+        answers = await asyncio.gather(*(api.json("POST", PODS, pod(f"p{i}", cpu="100m")) for i in range(5)))
+        assert not failures and sum(answer["kind"] == "Pod" for answer in answers) == 4
+        assert await used(api, "b") == {"requests.cpu": "400m"}
+        # That of the one that failed is left for the controller to find.
+        assert await used(api, "a") == {"pods": "5"}
 
     with_api(test)
 

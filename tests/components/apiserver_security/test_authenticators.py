@@ -62,6 +62,15 @@ def test_certificate_names_user_and_groups() -> None:
     assert user.extra["authentication.kubernetes.io/credential-id"][0].startswith("X509SHA256=")
 
 
+def test_what_an_intermediate_of_the_proxys_authority_signed_is_no_user() -> None:
+    """TLS trusts both authorities and what they certified to be one: whose it is counts."""
+    key = pki.make_key()
+    intermediate = pki.Authority(pki.issue(pki.Spec("between", usages=(), ca=True), key, PROXY_CA, NOW), key)
+    with pytest.raises(Unauthorized):
+        who(Authenticator(FixedClock(), both_cas()), cert=certificate("ann", "system:masters", ca=intermediate))
+    assert who(Authenticator(FixedClock(), ClientCertificates([CA.certificate])), cert=certificate("ann", ca=intermediate)).name == "ann"
+
+
 def test_an_expired_certificate_is_refused_on_an_old_connection() -> None:
     clock, cert = FixedClock(), certificate("ann")
     authenticator = Authenticator(clock, both_cas())

@@ -14,8 +14,8 @@ from k8sfromscratch.api.registry import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, EN
 from k8sfromscratch.client import Client, DirectTransport
 from k8sfromscratch.components.apiserver import streaming_proxy
 from k8sfromscratch.components.apiserver.app import embedded
+from k8sfromscratch.components.apiserver.service_resolver import proxyable
 from k8sfromscratch.components.apiserver.streaming_kubelet import Kubelets
-from k8sfromscratch.components.apiserver.streaming_proxy import proxyable
 from k8sfromscratch.core.authz.types import LOOPBACK, UserInfo
 from k8sfromscratch.process import pki
 from k8sfromscratch.process.clock import Env
@@ -270,7 +270,19 @@ def test_node_proxy() -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "allowed"), [("10.1.2.3", True), ("fd00::1", True), ("127.0.0.1", False), ("::1", False), ("169.254.169.254", False), ("0.0.0.0", False)]
+    ("host", "allowed"),
+    [
+        ("10.1.2.3", True),
+        ("fd00::1", True),
+        ("::ffff:10.1.2.3", True),
+        ("127.0.0.1", False),
+        ("::1", False),
+        ("::ffff:127.0.0.1", False),
+        ("169.254.169.254", False),
+        ("::ffff:169.254.169.254", False),
+        ("0.0.0.0", False),
+        ("a-name.example.com", False),
+    ],
 )
 def test_where_the_proxy_does_not_go(host: str, allowed: bool) -> None:
     assert proxyable(host) is allowed
