@@ -131,6 +131,8 @@ class Machine:
         match kind:
             case Kind.PUT | Kind.DELETE:
                 assert isinstance(op, PutOp | DeleteOp)
+                if isinstance(op, PutOp) and op.lease:
+                    store.leases.get(op.lease)  # told before what else may be wrong, unlike in a transaction: as upstream
                 result, events = store.txn(TxnOp(success=(op,)))
                 return result, result.revision, events
             case Kind.TXN:

@@ -20,6 +20,8 @@ from k8sfromscratch.storage.engine import TXN_OPS_MAX
 from k8sfromscratch.storage.machine import Kind
 
 LEASE_TTL_MAX_S = 9_000_000_000
+LEASE_TTL_MIN_S = 2
+"""Shorter ones would end before a new leader is elected; upstream's, with its default timeouts."""
 
 
 class KvServices:
@@ -129,7 +131,7 @@ class KvServices:
         if not self._member.has_room(data, call):
             return
         # The identifier is chosen before the record is written, so that reading the log again gives the same lease.
-        granted = m.LeaseGrantRequest(ID=request.ID or self._env.rng.getrandbits(62) + 1, TTL=max(request.TTL, 1))
+        granted = m.LeaseGrantRequest(ID=request.ID or self._env.rng.getrandbits(62) + 1, TTL=max(request.TTL, LEASE_TTL_MIN_S))
 
         def done(lease: Any, error: Exception | None) -> None:
             if error is not None:

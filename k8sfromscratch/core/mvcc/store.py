@@ -187,18 +187,27 @@ class MvccStore:
         return _Chosen(succeeded, [self._choose(each) if isinstance(each, TxnOp) else each for each in (op.success if succeeded else op.failure)])
 
     def _check(self, chosen: "_Chosen") -> None:
-        """Everything that could fail halfway, before anything is written; what is not going to be done cannot fail."""
+        """Everything that could fail halfway, before anything is written; what is not going to be done cannot fail.  The puts first, as upstream has it:
+        where several things are wrong, clients are told the same one."""
+        self._check_puts(chosen)
+        self._check_ranges(chosen)
+
+    def _check_puts(self, chosen: "_Chosen") -> None:
         for each in chosen.ops:
-            match each:
-                case PutOp():
-                    if each.lease and not each.ignore_lease:
-                        self.leases.get(each.lease)
-                    if (each.ignore_value or each.ignore_lease) and self.at(each.key, self.revision) is None:
-                        raise KeyNotFound
-                case RangeOp():
-                    self._check_revision(each.revision)
-                case _Chosen():
-                    self._check(each)
+            if isinstance(each, PutOp):
+                if (each.ignore_value or each.ignore_lease) and self.at(each.key, self.revision) is None:
+                    raise KeyNotFound
+                if each.lease and not each.ignore_lease:
+                    self.leases.get(each.lease)
+            elif isinstance(each, _Chosen):
+                self._check_puts(each)
+
+    def _check_ranges(self, chosen: "_Chosen") -> None:
+        for each in chosen.ops:
+            if isinstance(each, RangeOp):
+                self._check_revision(each.revision)
+            elif isinstance(each, _Chosen):
+                self._check_ranges(each)
 
     def _check_revision(self, revision: int) -> None:
         """0 and below stand for the latest."""

@@ -178,18 +178,21 @@ def delete_response(result: DeleteResult, header: Any) -> Any:
 
 
 def txn_response(result: TxnResult, header: Callable[[int], Any]) -> Any:
-    responses = []
-    for each in result.responses:
-        match each:
-            case RangeResult():
-                responses.append(m.ResponseOp(response_range=range_response(each, header(each.revision))))
-            case PutResult():
-                responses.append(m.ResponseOp(response_put=put_response(each, header(each.revision))))
-            case DeleteResult():
-                responses.append(m.ResponseOp(response_delete_range=delete_response(each, header(each.revision))))
-            case TxnResult():
-                responses.append(m.ResponseOp(response_txn=txn_response(each, header)))
-    return m.TxnResponse(header=header(result.revision), succeeded=result.succeeded, responses=responses)
+    """A nested transaction's header is empty, as upstream's: the outer one has the revision."""
+    return m.TxnResponse(header=header(result.revision), succeeded=result.succeeded, responses=[_response_op(each, header) for each in result.responses])
+
+
+def _response_op(result: RangeResult | PutResult | DeleteResult | TxnResult, header: Callable[[int], Any]) -> Any:
+    match result:
+        case RangeResult():
+            return m.ResponseOp(response_range=range_response(result, header(result.revision)))
+        case PutResult():
+            return m.ResponseOp(response_put=put_response(result, header(result.revision)))
+        case DeleteResult():
+            return m.ResponseOp(response_delete_range=delete_response(result, header(result.revision)))
+        case TxnResult():
+            responses = [_response_op(each, header) for each in result.responses]
+            return m.ResponseOp(response_txn=m.TxnResponse(header=m.ResponseHeader(), succeeded=result.succeeded, responses=responses))
 
 
 # Answers, read by the client
