@@ -1,12 +1,15 @@
 """The Watch service: many watches a stream, fed as revisions are applied.
 
-    invariant: when a revision has been applied, every watch that wants it has it in its stream's output: all watches are always in step.
-               So progress may be told at any time, and never before the events.
+    invariant: when a revision has been applied, every watch of the hub that wants it has it in its stream's output: those are in step.
+               So progress may be told to them at any time, and never before the events.
 
-A watch that begins in the past is brought up to now in the same turn in which it is created, before anything else can be applied.
+A watch that begins in the past is brought up to now before it joins them: most of them in the turn in which they are created, a long history in
+slices of so many events, one a turn, as its client reads them.  Until then it is told no progress, nor is its stream as a whole; what is compacted
+away before it was told ends it, as it ends one that comes too late.
 """
 
-from collections.abc import Iterable, Sequence
+import asyncio
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +28,10 @@ from k8sfromscratch.core.rpc.etcd_messages import messages as m
 FRAGMENT_BYTES = 1_500_000
 """A watch that asked for fragments gets no larger messages than about this (etcd's request limit)."""
 CATCH_UP_EVENTS = 1000
-"""Events of the past that go into one message, unless one revision has more."""
+"""Events of the past that are told in one message and one turn of the loop, unless one revision has more: some milliseconds of others' waiting."""
+UNREAD_MAX_BYTES = 16 * 1024 * 1024
+"""A slice waits while the client has so much to read."""
+UNREAD_PAUSE_S = 0.01
 WATCHES_MAX = 100_000
 """A stream may have so many."""
 
@@ -103,6 +109,9 @@ class WatchStream:
     def __init__(self, call: Call, hub: WatchHub) -> None:
         self._call, self._hub = call, hub
         self._watches: dict[int, Watch] = {}
+        self._behind: set[Watch] = set()
+        """Those of them that are not told everything yet."""
+        self._progress_owed = False
         self._next_id = 0
         self._ended = False
 
@@ -117,12 +126,15 @@ class WatchStream:
             case "create_request":
                 self._create(request.create_request)
             case "cancel_request":
-                watch = self._watches.pop(request.cancel_request.watch_id, None)
+                watch = self._watches.get(request.cancel_request.watch_id)
                 if watch is not None:
-                    self._hub.discard(watch)
                     self._send(m.WatchResponse(header=self._hub.header(self._hub.store.revision), watch_id=watch.id, canceled=True))
+                    self._forget(watch)
             case "progress_request":
-                self.progress(-1)
+                if self._behind:
+                    self._progress_owed = True
+                else:
+                    self.progress(-1)
 
     def half_closed(self) -> None:
         """A client that will ask for nothing more still wants what it asked for."""
@@ -133,6 +145,7 @@ class WatchStream:
         for watch in self._watches.values():
             self._hub.discard(watch)
         self._watches.clear()
+        self._behind.clear()
 
     def progress(self, watch_id: int) -> None:
         """To watch -1 it speaks for all watches of the stream, which are all in step."""
@@ -166,17 +179,12 @@ class WatchStream:
             stream=self,
         )
         self._send(m.WatchResponse(header=header, watch_id=watch.id, created=True))
-        if 0 < watch.start_revision <= store.revision:
-            try:
-                self._catch_up(watch)
-            except Compacted as error:
-                reason = str(error)
-                self._send(m.WatchResponse(header=header, watch_id=watch.id, canceled=True, compact_revision=error.compact_revision, cancel_reason=reason))
-                return
-        if self._ended:
-            return  # it was too much to tell
         self._watches[watch.id] = watch
-        self._hub.add(watch)
+        if 0 < watch.start_revision <= store.revision:
+            self._behind.add(watch)
+            self._catch_up(watch, watch.start_revision)
+        else:
+            self._hub.add(watch)
 
     def _refusal(self, request: Any) -> str:
         """Why there can be no such watch; "" where there can."""
@@ -193,16 +201,58 @@ class WatchStream:
             return str(error)
         return ""
 
-    def _catch_up(self, watch: Watch) -> None:
-        gathered: list[Event] = []
+    def _catch_up(self, watch: Watch, since: int) -> None:
+        """Tells the history from a revision to now."""
         store = self._hub.store
-        for _, events in store.events(watch.key, watch.range_end, watch.start_revision, store.revision, prev_kv=watch.prev_kv):
+        history = store.events(watch.key, watch.range_end, since, store.revision, prev_kv=watch.prev_kv)
+        self._slice(watch, history, since - 1, store.revision)
+
+    def _slice(self, watch: Watch, history: Iterator[tuple[int, list[Event]]], told: int, until: int) -> None:
+        """Goes on with a history that reaches to `until`; up to `told` the watch has had everything."""
+        if watch not in self._behind:
+            return  # cancelled, or the client has gone
+        loop, store = asyncio.get_running_loop(), self._hub.store
+        if self._call.unsent_bytes > UNREAD_MAX_BYTES:
+            loop.call_later(UNREAD_PAUSE_S, self._slice, watch, history, told, until)
+            return
+        if store.compact_revision > told + 1:
+            error = Compacted(store.compact_revision)
+            reason = str(error)
+            header = self._hub.header(store.revision)
+            self._send(m.WatchResponse(header=header, watch_id=watch.id, canceled=True, compact_revision=error.compact_revision, cancel_reason=reason))
+            self._forget(watch)
+            return
+        gathered: list[Event] = []
+        for revision, events in history:
+            told = revision
             gathered += [event for event in events if watch.wants(event)]
             if len(gathered) >= CATCH_UP_EVENTS:
                 self.deliver(watch, gathered)
-                gathered = []
+                loop.call_soon(self._slice, watch, history, told, until)
+                return
         if gathered:
             self.deliver(watch, gathered)
+        if until < store.revision:
+            loop.call_soon(self._catch_up_if_wanted, watch, until + 1)
+        elif watch in self._behind:  # else it was too much to tell
+            self._behind.discard(watch)
+            self._hub.add(watch)
+            self._pay_progress()
+
+    def _catch_up_if_wanted(self, watch: Watch, since: int) -> None:
+        if watch in self._behind:
+            self._catch_up(watch, since)
+
+    def _forget(self, watch: Watch) -> None:
+        self._watches.pop(watch.id, None)
+        self._behind.discard(watch)
+        self._hub.discard(watch)
+        self._pay_progress()
+
+    def _pay_progress(self) -> None:
+        if self._progress_owed and not self._behind:
+            self._progress_owed = False
+            self.progress(-1)
 
     def _new_id(self) -> int:
         while self._next_id in self._watches:
