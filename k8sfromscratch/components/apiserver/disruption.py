@@ -32,7 +32,7 @@ class Verdict:
 def judge_eviction(pod: Object, budgets: Sequence[Object]) -> Verdict:
     """Raises TooManyRequests when the budget allows no disruption now."""
     status = pod.get("status") or {}
-    if status.get("phase") in ("Succeeded", "Failed", "Pending") or pod["metadata"].get("deletionTimestamp"):
+    if is_over(pod) or status.get("phase") == "Pending":
         return Verdict()
     mine = [budget for budget in budgets if matches((budget.get("spec") or {}).get("selector"), pod["metadata"].get("labels") or {})]
     if not mine:
@@ -44,6 +44,11 @@ def judge_eviction(pod: Object, budgets: Sequence[Object]) -> Verdict:
         return Verdict()
     _charge(budget)
     return Verdict(budget)
+
+
+def is_over(pod: Object) -> bool:
+    """Whatever becomes of it now, it disrupts nothing more."""
+    return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed") or bool(pod["metadata"].get("deletionTimestamp"))
 
 
 def with_disruption(budget: Object, pod_name: str, now: str) -> Object:

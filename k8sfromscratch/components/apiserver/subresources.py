@@ -3,6 +3,7 @@
 `status`, `ephemeralcontainers`, `resize` and `approval` are plain updates that `strategies` confines to their fields.
 """
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,7 +14,7 @@ from k8sfromscratch.components.apiserver.admission import Admission, options_of
 from k8sfromscratch.components.apiserver.call import Call
 from k8sfromscratch.components.apiserver.catalog import CacheView, Catalog
 from k8sfromscratch.components.apiserver.deletes import Deletes, options_from
-from k8sfromscratch.components.apiserver.disruption import Verdict, judge_eviction, with_disruption
+from k8sfromscratch.components.apiserver.disruption import Verdict, is_over, judge_eviction, with_disruption
 from k8sfromscratch.components.apiserver.entries import Entry, Object
 from k8sfromscratch.components.apiserver.feed import Feed
 from k8sfromscratch.components.apiserver.scale import ScalePaths, scale_of, with_scale
@@ -24,6 +25,9 @@ from k8sfromscratch.core.admission.types import AdmissionRequest
 from k8sfromscratch.core.patch.values import copied_object
 from k8sfromscratch.process.clock import Env, rfc3339
 from k8sfromscratch.process.http import Response
+
+_EVICTION_ATTEMPTS = 5
+"""A pod may change while it is judged, but not for ever."""
 
 
 class Subresources:
@@ -139,14 +143,26 @@ class Subresources:
         if isinstance(metadata, dict) and metadata.get("name") not in (None, "", call.info.name):
             raise errors.BadRequest("name in URL does not match name in Eviction object")
         options = options_from(body.get("deleteOptions") or {}, call.request)
-        await self._feed.caught_up()
-        pod = self._entry(call).shared()
         await self._admit(call, "eviction", call.info.name, {"apiVersion": "policy/v1", "kind": "Eviction", **body})
-        budgets = self._view.list(POD_DISRUPTION_BUDGETS, call.namespace)
-        verdict = judge_eviction(pod, budgets)
-        if verdict.budget is not None:
-            await self._count_disruption(call, verdict)
-        await self._deletes.delete_object(call, call.key, options)
+        await self._feed.caught_up()
+        for attempt in range(_EVICTION_ATTEMPTS):
+            pod = self._entry(call).shared()
+            verdict = judge_eviction(pod, self._view.list(POD_DISRUPTION_BUDGETS, call.namespace))
+            if verdict.budget is not None:
+                await self._count_disruption(call, verdict)
+                await self._deletes.delete_object(call, call.key, options)
+                break
+            if options.resource_version or is_over(pod):
+                await self._deletes.delete_object(call, call.key, options)
+                break
+            try:
+                # No budget is asked for a pod as it is now: not for what it may have become meanwhile, nor for another of its name.
+                await self._deletes.delete_object(call, call.key, replace(options, resource_version=pod["metadata"]["resourceVersion"]))
+                break
+            except errors.Conflict:
+                if attempt == _EVICTION_ATTEMPTS - 1 or options.uid not in (None, "", pod["metadata"]["uid"]):
+                    raise
+                await self._feed.caught_up()
         return replies.of({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}, call.output, 201)
 
     async def _admit(self, call: Call, subresource: str, name: str, body: Object) -> None:

@@ -76,9 +76,14 @@ class TokenRequests:
         admitted.options = partial(options_of, call, "CreateOptions")
         await self._admission.mutate(admitted)
         await self._admission.validate(admitted)
+        # What was admitted counts: a webhook's patch makes a new object.
+        assert admitted.obj is not None
+        answer, spec = admitted.obj, _checked(admitted.obj, name, namespace)
+        answer["spec"] = spec
         if not spec.get("audiences"):
             spec["audiences"] = list(self._api_audiences)
         bound = self._bound(spec.get("boundObjectRef"), account, namespace)
+        spec.setdefault("expirationSeconds", DEFAULT_S)
         if self._max_s:
             spec["expirationSeconds"] = min(spec["expirationSeconds"], self._max_s)
         asked_s = spec["expirationSeconds"]

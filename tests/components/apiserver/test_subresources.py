@@ -2,6 +2,8 @@
 
 import pytest
 
+from k8sfromscratch.components.apiserver.deletes import Deletes
+
 PODS = "/api/v1/namespaces/default/pods"
 DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
 BUDGETS = "/apis/policy/v1/namespaces/default/poddisruptionbudgets"
@@ -115,6 +117,26 @@ def test_eviction_without_a_budget_is_a_delete(with_api):
         await running(api, "p")
         await api.json("POST", f"{PODS}/p/eviction", {"deleteOptions": {"gracePeriodSeconds": 0}}, status=201)
         await api.json("GET", f"{PODS}/p", status=404)
+
+    with_api(main)
+
+
+def test_a_pod_that_becomes_ready_while_its_eviction_is_judged_needs_the_budget_after_all(with_api, monkeypatch):
+    async def main(api):
+        await running(api, "p")
+        unready = {"conditions": [{"type": "Ready", "status": "False"}]}
+        await api.json("PATCH", f"{PODS}/p/status", {"status": unready}, headers=MERGE, status=200)
+        await budget(api, allowed=0)
+        delete_object, ready = Deletes.delete_object, [{"conditions": [{"type": "Ready", "status": "True"}]}]
+
+        async def meanwhile(self, *given):
+            if ready:
+                await api.json("PATCH", f"{PODS}/p/status", {"status": ready.pop()}, headers=MERGE, status=200)
+            return await delete_object(self, *given)
+
+        monkeypatch.setattr(Deletes, "delete_object", meanwhile)
+        await api.json("POST", f"{PODS}/p/eviction", {}, status=429)
+        assert not ready and "deletionTimestamp" not in (await api.json("GET", f"{PODS}/p"))["metadata"]
 
     with_api(main)
 

@@ -357,6 +357,19 @@ def test_deletes_connects_scales_and_evictions_are_shown_as_what_they_are(settin
     setting(test)
 
 
+def test_a_token_is_what_webhooks_left_of_its_request(setting: Any) -> None:
+    async def test(s: Setting) -> None:
+        rule = {"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["serviceaccounts/token"]}
+        narrowed = patching({"op": "add", "path": "/spec/audiences", "value": ["vault"]}, {"op": "add", "path": "/spec/expirationSeconds", "value": 700})
+        await s.configure("mutating", "m", s.webhook("m", lambda request: narrowed, rules=[rule]))
+        made = await s.api.json("POST", "/api/v1/namespaces/default/serviceaccounts/default/token", {"spec": {}}, status=201)
+        assert (made["spec"]["audiences"], made["spec"]["expirationSeconds"]) == (["vault"], 700)
+        claims = made["status"]["token"].split(".")[1]
+        assert orjson.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["aud"] == ["vault"]
+
+    setting(test)
+
+
 def test_what_is_deleted_or_connected_cannot_be_patched(setting: Any) -> None:
     async def test(s: Setting) -> None:
         await s.create()
