@@ -100,17 +100,8 @@ class Subresources:
 
     async def _bind(self, call: Call, name: str, body: Object) -> Response:
         pods = self._catalog.of(PODS)
-        target, metadata = body.get("target") or {}, body.get("metadata") or {}
-        if isinstance(metadata, dict) and metadata.get("name") not in (None, "", name):
-            raise errors.BadRequest("name in URL does not match name in Binding object")
-        node = target.get("name") if isinstance(target, dict) else None
-        if not isinstance(node, str) or not node or not isinstance(metadata, dict):
-            cause = errors.Cause("FieldValueRequired", "Required value", "target.name")
-            raise errors.invalid("Binding", name, "", [cause])
-        if target.get("kind") not in (None, "", "Node"):
-            cause = errors.Cause("FieldValueNotSupported", f'Unsupported value: "{target["kind"]}": supported values: "Node", "<empty>"', "target.kind")
-            raise errors.invalid("Binding", name, "", [cause])
-        await self._admit(call, "binding", name, {"apiVersion": "v1", "kind": "Binding", **body})
+        _bound_to(name, body)
+        node, metadata = _bound_to(name, await self._admit(call, "binding", name, {"apiVersion": "v1", "kind": "Binding", **body}))
 
         async def step(pod: Object | None) -> Write | Delete:
             if pod is None:
@@ -142,8 +133,9 @@ class Subresources:
         metadata = body.get("metadata")
         if isinstance(metadata, dict) and metadata.get("name") not in (None, "", call.info.name):
             raise errors.BadRequest("name in URL does not match name in Eviction object")
-        options = options_from(body.get("deleteOptions") or {}, call.request)
-        await self._admit(call, "eviction", call.info.name, {"apiVersion": "policy/v1", "kind": "Eviction", **body})
+        options_from(body.get("deleteOptions") or {}, call.request)
+        admitted = await self._admit(call, "eviction", call.info.name, {"apiVersion": "policy/v1", "kind": "Eviction", **body})
+        options = options_from(admitted.get("deleteOptions") or {}, call.request)
         await self._feed.caught_up()
         for attempt in range(_EVICTION_ATTEMPTS):
             pod = self._entry(call).shared()
@@ -165,12 +157,14 @@ class Subresources:
                 await self._feed.caught_up()
         return replies.of({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}, call.output, 201)
 
-    async def _admit(self, call: Call, subresource: str, name: str, body: Object) -> None:
-        """A new object that is not kept: whoever may refuse it must know of it all the same."""
+    async def _admit(self, call: Call, subresource: str, name: str, body: Object) -> Object:
+        """A new object that is not kept: whoever may refuse or change it must know of it all the same.  What they leave of it."""
         request = AdmissionRequest("CREATE", PODS, subresource, call.namespace, name, call.user, body, None, call.dry_run, call.warnings)
         request.options = partial(options_of, call, "CreateOptions")
         await self._admission.mutate(request)
         await self._admission.validate(request)
+        assert request.obj is not None
+        return request.obj
 
     async def _count_disruption(self, call: Call, verdict: Verdict) -> None:
         served = self._catalog.of(POD_DISRUPTION_BUDGETS)
@@ -215,6 +209,24 @@ class Subresources:
 
 def _scale_paths(call: Call) -> ScalePaths | None:
     return None if call.served.custom is None else call.served.custom.scale
+
+
+def _bound_to(name: str, body: Object) -> tuple[str, Object]:
+    """The node, and the Binding's metadata.  Raises BadRequest, Invalid."""
+    target, metadata = body.get("target") or {}, body.get("metadata") or {}
+    if isinstance(metadata, dict) and metadata.get("name") not in (None, "", name):
+        raise errors.BadRequest("name in URL does not match name in Binding object")
+    node = target.get("name") if isinstance(target, dict) else None
+    if not isinstance(node, str) or not node or not isinstance(metadata, dict):
+        cause = errors.Cause("FieldValueRequired", "Required value", "target.name")
+        raise errors.invalid("Binding", name, "", [cause])
+    if target.get("kind") not in (None, "", "Node"):
+        cause = errors.Cause("FieldValueNotSupported", f'Unsupported value: "{target["kind"]}": supported values: "Node", "<empty>"', "target.kind")
+        raise errors.invalid("Binding", name, "", [cause])
+    annotations = metadata.get("annotations") or {}
+    if not isinstance(annotations, dict) or not all(isinstance(value, str) for value in annotations.values()):
+        raise errors.BadRequest("Binding.metadata.annotations: must be texts by name")
+    return node, metadata
 
 
 def _an_object(body: Any, kind: str) -> Object:

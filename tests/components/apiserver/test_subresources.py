@@ -80,6 +80,16 @@ def test_a_binding_needs_a_node(with_api, body):
     with_api(main)
 
 
+@pytest.mark.parametrize("annotations", [["x"], {"a": {"b": 1}}, "x"])
+def test_a_binding_brings_a_pod_no_annotations_that_are_none(with_api, annotations):
+    async def main(api):
+        await api.json("POST", PODS, pod())
+        await api.json("POST", f"{PODS}/p/binding", {"metadata": {"annotations": annotations}, "target": {"name": "n1"}}, status=400)
+        assert "nodeName" not in (await api.json("GET", f"{PODS}/p"))["spec"]
+
+    with_api(main)
+
+
 async def running(api, name):
     await api.json("POST", PODS, pod(name))
     await api.json("POST", f"{PODS}/{name}/binding", {"target": {"name": "n1"}})

@@ -370,6 +370,20 @@ def test_a_token_is_what_webhooks_left_of_its_request(setting: Any) -> None:
     setting(test)
 
 
+def test_a_pod_is_bound_where_webhooks_left_its_binding(setting: Any) -> None:
+    async def test(s: Setting) -> None:
+        rule = {"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods/binding"]}
+        told = patching({"op": "add", "path": "/metadata", "value": {"name": "p", "annotations": {"zone": "a"}}})
+        await s.configure("mutating", "m", s.webhook("m", lambda request: told, rules=[rule]))
+        pods = "/api/v1/namespaces/default/pods"
+        await s.api.json("POST", pods, {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}, status=201)
+        await s.api.json("POST", f"{pods}/p/binding", {"target": {"name": "n"}}, status=201)
+        bound = await s.api.json("GET", f"{pods}/p", status=200)
+        assert (bound["spec"]["nodeName"], bound["metadata"]["annotations"]) == ("n", {"zone": "a"})
+
+    setting(test)
+
+
 def test_what_is_deleted_or_connected_cannot_be_patched(setting: Any) -> None:
     async def test(s: Setting) -> None:
         await s.create()
