@@ -281,7 +281,7 @@ def test_the_proxy_client_certificate_is_shown(setting: Any, tmp_path: Path) -> 
             response = await aggregation.proxy(Request("GET", NODES), user, remote)
             assert isinstance(response, Response)
             await _whole(response)
-            certificate = s.metrics.requests[-1].peer_certificate
+            certificate = s.asked_by("ann")[-1].peer_certificate
             assert certificate is not None and base64.b64encode(certificate) in (tmp_path / "client.crt").read_bytes().replace(b"\n", b"")
 
     setting(test)
