@@ -140,11 +140,13 @@ def _run_step(group: Group, step: Step, directory: Path) -> Outcome:
 
 
 def read_junit(file: Path) -> tuple[Case, ...]:
-    """Nothing where pytest was ended before it wrote any."""
-    if not file.exists():
+    """Nothing where pytest was ended before it wrote any, or while it did."""
+    try:
+        tree = ElementTree.parse(file)
+    except (FileNotFoundError, ElementTree.ParseError):
         return ()
     cases = []
-    for element in ElementTree.parse(file).iter("testcase"):
+    for element in tree.iter("testcase"):
         bad = [child for child in element if child.tag in ("failure", "error")]
         skipped = element.find("skipped")
         outcome = "failed" if bad else "skipped" if skipped is not None else "passed"

@@ -40,6 +40,8 @@ def test_pytests_results_are_read(tmp_path: Path) -> None:
     assert [(case.name.rpartition(".")[2], case.outcome) for case in outcome.cases] == [("test_a", "passed"), ("test_b", "failed"), ("test_c", "skipped")]
     assert "assert 1 == 2" in outcome.cases[1].text and outcome.cases[2].text == "too slow"
     assert read_junit(tmp_path / "absent.xml") == ()
+    (tmp_path / "torn.xml").write_text('<testsuites><testsuite name="pytest"><testcase cl')
+    assert read_junit(tmp_path / "torn.xml") == ()
 
 
 def test_the_page_tells_results_times_failures_and_what_was_left_out() -> None:

@@ -7,6 +7,7 @@
 Protobuf is read but not written: a client that takes nothing else is refused (406).
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -148,6 +149,17 @@ _JsonLoader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
     for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
 }
+
+
+def _finite(loader: _JsonLoader, node: yaml.ScalarNode) -> float:
+    """JSON has no word for what is no number: it would become null, and so go unnoticed."""
+    value = float(loader.construct_yaml_float(node))
+    if not math.isfinite(value):
+        raise yaml.YAMLError(f"json: unsupported value: {node.value}")
+    return value
+
+
+_JsonLoader.add_constructor("tag:yaml.org,2002:float", _finite)
 
 
 def _refuse_bombs(body: bytes) -> None:

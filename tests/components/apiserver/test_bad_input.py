@@ -124,6 +124,10 @@ def test_types_that_are_not_spoken(with_api):
         bomb = b"a: &a [x,x]\nb: &b [*a,*a]\nc: [*b,*b]\n"
         for bad in (bomb, b"- - -\n" * 3, b"a: [", b"!!python/object:os.system {}", b"a: " + b"[" * 10_000):
             assert (await api.request("POST", CONFIG_MAPS, bad, headers={"content-type": "application/yaml"})).status == 400, bad[:20]
+        for value in (b".nan", b"-.inf"):
+            pod = b"{metadata: {name: a}, spec: {priority: " + value + b", containers: [{name: c, image: i}]}}"
+            refused = await api.json("POST", "/api/v1/namespaces/default/pods", pod, headers={"content-type": "application/yaml"}, status=400)
+            assert refused["message"] == f"error converting YAML to JSON: json: unsupported value: {value.decode()}"
         assert (await api.request("POST", CONFIG_MAPS, b" " * 4_000_000)).status == 413
 
     with_api(main)
