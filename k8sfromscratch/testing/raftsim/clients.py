@@ -84,23 +84,22 @@ class Clients:
         self._leases = [*self._leases[-2:], lease]
 
     def _keep_alive(self, member: Member) -> None:
-        """At the leader, behind a read: a leader that was replaced must not promise anything."""
-        if not self._leases:
+        """At one that leads, behind a read that it confirms itself: a leader that was replaced must not promise anything."""
+        leaders = [each for each in self.world.members.values() if each.lead()]
+        if not self._leases or not leaders:
             return
-        lease, called, checks = self.random.choice(self._leases), self.world.now, self.world.checks
+        lease, called, checks, leader = self.random.choice(self._leases), self.world.now, self.world.checks, self.random.choice(leaders)
 
         def served() -> None:
-            if member.lead():
+            if leader.lead():
                 try:
-                    member.machine.store.leases.keep_alive(lease, float(self.world.now))
+                    leader.machine.store.leases.keep_alive(lease, float(self.world.now))
                 except MvccError:
                     return
                 checks.lease_alive_until[lease] = max(checks.lease_alive_until.get(lease, 0), called + LEASE_TTL)
 
-        leaders = [each for each in self.world.members.values() if each.lead()]
-        if leaders:
-            self._confirmed(leaders[-1], served)
-            self.world.pump(leaders[-1])
+        self._confirmed(leader, served)
+        self.world.pump(leader)
 
     def _revoke_expired(self, member: Member) -> None:
         if member.lead():
