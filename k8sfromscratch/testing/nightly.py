@@ -89,6 +89,17 @@ def plan(excluded: Sequence[str]) -> tuple[Group, ...]:
             ),
             _LIBVIRT,
         ),
+        Group(
+            "Simulation",
+            (
+                Step("10,000 seeds of Raft", _pytest("tests/sim/test_raft_seeds.py", "--timeout=7000"), 7200, junit=True),
+                Step("every planted bug", _pytest("tests/sim/test_raft_mutants.py"), 3600, junit=True),
+            ),
+            {"KFS_SEEDS": "10000", "KFS_MUTANTS": "all"},
+        ),
+        Group(
+            "etcd beside upstream's", (Step("10,000 histories", _pytest("tests/differential", "--timeout=7000"), 7200, junit=True),), {"KFS_HISTORIES": "10000"}
+        ),
         Group("Fuzzing", (Step("every operation and patch", _pytest("tests/fuzz"), 3600, junit=True),), {"KFS_FUZZ": "all"}),
     )
 
