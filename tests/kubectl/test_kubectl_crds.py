@@ -1,7 +1,9 @@
 """A definition and its objects by kubectl: wait, short names, columns, explain, scale, apply, deletion."""
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -63,24 +65,27 @@ spec:
 
 @contextmanager
 def defined(kubectl: Kubectl) -> Iterator[Kubectl]:
-    kubectl("apply", "-f", "-", text=DEFINITION)
-    kubectl("wait", "--for=condition=established", "crd/shelves.library.example.com", "--timeout=30s")
-    yield kubectl
-    kubectl("delete", "crd", "shelves.library.example.com", "--timeout=30s")
+    """With a home of its own: kubectl remembers there for hours what is served, and `get all` would ask other tests' servers for shelves."""
+    with tempfile.TemporaryDirectory() as home:
+        own = kubectl.but(home=Path(home))
+        own("apply", "-f", "-", text=DEFINITION)
+        own("wait", "--for=condition=established", "crd/shelves.library.example.com", "--timeout=30s")
+        yield own
+        own("delete", "crd", "shelves.library.example.com", "--timeout=30s")
 
 
 @pytest.fixture
 def shelves(kubectl: Kubectl) -> Iterator[Kubectl]:
     """The newest kubectl, where Shelves are defined."""
-    with defined(kubectl):
-        yield kubectl
+    with defined(kubectl) as own:
+        yield own
 
 
 @pytest.fixture
 def shelves_of_release(release: Kubectl) -> Iterator[Kubectl]:
     """Each release there is."""
-    with defined(release):
-        yield release
+    with defined(release) as own:
+        yield own
 
 
 def test_the_life_of_a_custom_resource(shelves_of_release: Kubectl) -> None:
@@ -122,7 +127,7 @@ def test_server_side_apply_merges_by_keys(shelves: Kubectl) -> None:
 
 def test_controllers_know_custom_resources(live: Kubectl) -> None:
     """A namespace takes its objects along, and an owner those that it owns."""
-    with defined(live):
+    with defined(live) as live:
         live("create", "-f", "-", text=SHELF)
         owner = live.json("get", "shelf", "oak")["metadata"]["uid"]
         owned = yaml.safe_load(SHELF)
