@@ -185,10 +185,6 @@ def environment_name(value: str) -> list[str]:
     return []
 
 
-def c_identifier(value: str) -> list[str]:
-    return [] if re.fullmatch(_C_IDENTIFIER, value) else [_C_IDENTIFIER_MESSAGE]
-
-
 def config_key(value: str) -> list[str]:
     """A key of a ConfigMap or Secret: it can become a file's name."""
     found = _checked(value, _CONFIG_KEY, _CONFIG_KEY_MESSAGE, DNS_SUBDOMAIN_LENGTH_MAX)

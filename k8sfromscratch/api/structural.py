@@ -49,11 +49,6 @@ class Structural:
     def has_defaults(self) -> bool:
         return _has_defaults(self.raw)
 
-    @cached_property
-    def preserves_all(self) -> bool:
-        """Nothing is ever pruned."""
-        return bool(self.raw.get("x-kubernetes-preserve-unknown-fields")) and not self.raw.get("properties")
-
     def faults(self, obj: Object, old: Object | None = None) -> list[Cause]:
         return self._checker.check(obj, old)
 
@@ -72,12 +67,6 @@ def pruned_paths(raw: Mapping[str, Any], value: Any, *, is_resource: bool = Fals
     unknown: list[str] = []
     _prune(raw, deepcopy(value), "", unknown, is_resource=is_resource)
     return unknown
-
-
-def defaulted(raw: Mapping[str, Any], value: Any) -> Any:
-    copy = deepcopy(value)
-    _default(raw, copy)
-    return copy
 
 
 def _prune(schema: Mapping[str, Any], value: Any, path: str, unknown: list[str], *, is_resource: bool = False) -> None:

@@ -104,23 +104,25 @@ class Streams:
             self._metrics.rejected("longRunning")
             raise _refusal()
 
-    def opened(self, user: UserInfo) -> None:
+    def opened(self, user: UserInfo, info: RequestInfo) -> None:
         self._open[user.name] = self._open.get(user.name, 0) + 1
+        self._metrics.long_running(info, 1)
 
-    def closed(self, user: UserInfo) -> None:
+    def closed(self, user: UserInfo, info: RequestInfo) -> None:
+        self._metrics.long_running(info, -1)
         self._open[user.name] -= 1
         if not self._open[user.name]:
             del self._open[user.name]
 
-    def counted(self, upgrade: Upgrade, user: UserInfo) -> Upgrade:
+    def counted(self, upgrade: Upgrade, user: UserInfo, info: RequestInfo) -> Upgrade:
         """The same, counted while it runs."""
 
         async def run(connection: Connection) -> None:
-            self.opened(user)
+            self.opened(user, info)
             try:
                 await upgrade.run(connection)
             finally:
-                self.closed(user)
+                self.closed(user, info)
 
         return Upgrade(run)
 

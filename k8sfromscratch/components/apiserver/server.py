@@ -220,7 +220,7 @@ class ApiServer:
         if is_long_running(info):
             self._streams.check(user)
             response = await self._authorized(request, info, user)
-            return self._streams.counted(response, user) if isinstance(response, Upgrade) else response
+            return self._streams.counted(response, user, info) if isinstance(response, Upgrade) else response
         slot = self._inflight.enter(info, user)
         if slot is None:
             with self._deadlines.within():

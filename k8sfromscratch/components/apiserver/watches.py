@@ -93,7 +93,7 @@ class Watches:
         cache, feed, clock = stream.cache, self._feed, self._clock
         listener, ahead_s = Listener(cache), asyncio.get_running_loop().time() - clock.monotonic()
         self.open += 1
-        self._streams.opened(stream.call.user)
+        self._streams.opened(stream.call.user, stream.call.info)
         try:
             # Sent before the first event, so that the client has its answer's head although nothing happens.
             yield b""
@@ -127,7 +127,7 @@ class Watches:
                 yield stream.bookmark(feed.revision)
         finally:
             self.open -= 1
-            self._streams.closed(stream.call.user)
+            self._streams.closed(stream.call.user, stream.call.info)
             listener.close()
 
 

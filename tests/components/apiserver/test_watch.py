@@ -166,3 +166,18 @@ def test_a_quiet_watch_gets_a_bookmark_each_minute(with_api):
             assert (await events.next())["object"] == created
 
     with_api(main)
+
+
+def test_open_watches_are_in_the_metrics_and_closed_ones_are_not(with_api):
+    async def main(api):
+        async def open_watches():
+            text = (await api.request("GET", "/metrics")).body.decode()
+            return [line for line in text.splitlines() if line.startswith('apiserver_longrunning_requests{resource="configmaps",verb="WATCH"}')]
+
+        async with api.watch("/api/v1/namespaces/default/configmaps") as events:
+            await api.json("POST", "/api/v1/namespaces/default/configmaps", api.config_map("a"), status=201)
+            await events.next()
+            assert await open_watches() == ['apiserver_longrunning_requests{resource="configmaps",verb="WATCH"} 1.0']
+        assert await open_watches() == ['apiserver_longrunning_requests{resource="configmaps",verb="WATCH"} 0.0']
+
+    with_api(main)
