@@ -6,7 +6,7 @@ take a way of their own: a handler answers with `Upgrade`, which only a real ser
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 
@@ -26,11 +26,19 @@ class Request:
     """The client's TLS certificate, DER, already verified against the server's client CA; None without one."""
     direct_user: object | None = None
     """In one process only: who calls (the apiserver's `UserInfo`), set by the transport's maker, never from the wire."""
+    repeated: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """The values of headers that came more than once, in order; `headers` has them in one list, with commas between."""
 
     def arg(self, name: str, default: str = "") -> str:
         """The last value of a query parameter."""
         values = self.query.get(name)
         return values[-1] if values else default
+
+    def header_values(self, name: str) -> Sequence[str]:
+        """Of a header whose values may have commas in them, each as sent."""
+        if name in self.repeated:
+            return self.repeated[name]
+        return (self.headers[name],) if name in self.headers else ()
 
 
 @dataclass(slots=True)

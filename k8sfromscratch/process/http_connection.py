@@ -93,6 +93,7 @@ class HttpConnection(asyncio.Protocol):
         # The message being read.
         self._url = b""
         self._headers: dict[str, str] = {}
+        self._repeated: dict[str, list[str]] = {}
         self._body: list[bytes] = []
         self._body_bytes = 0
         self._head_bytes = 0
@@ -177,7 +178,7 @@ class HttpConnection(asyncio.Protocol):
     # -- the parser's calls
 
     def on_message_begin(self) -> None:
-        self._url, self._headers, self._body = b"", {}, []
+        self._url, self._headers, self._repeated, self._body = b"", {}, {}, []
         self._body_bytes = self._head_bytes = self._fed_bytes = 0
         self._in_head, self._fault = True, None
 
@@ -191,7 +192,12 @@ class HttpConnection(asyncio.Protocol):
         self._count(len(name) + len(value) + HEADER_COST_BYTES)
         key, text = http_head.header_name(name), value.decode("utf-8", "replace")
         # A header that is sent several times means its values in one list (RFC 9110 §5.3): SPDY clients offer their protocols so.
-        self._headers[key] = f"{self._headers[key]}, {text}" if key in self._headers else text
+        before = self._headers.get(key)
+        if before is None:
+            self._headers[key] = text
+        else:
+            self._repeated.setdefault(key, [before]).append(text)
+            self._headers[key] = f"{before}, {text}"
 
     def on_headers_complete(self) -> None:
         self._in_head, self._in_body = False, True
@@ -220,7 +226,7 @@ class HttpConnection(asyncio.Protocol):
         except ApiError as error:
             request: Request | ApiError = error
         else:
-            request = Request(method, path, query, self._headers, body, self._remote, raw_path, self._certificate)
+            request = Request(method, path, query, self._headers, body, self._remote, raw_path, self._certificate, repeated=self._repeated)
         self._enqueue(_Exchange(request, parser.should_keep_alive(), parser.get_http_version() != "1.0", method == "HEAD"))
 
     def _count(self, size: int) -> None:

@@ -97,7 +97,7 @@ class Authenticator:
             log.warning("a client certificate from %s has expired", request.remote)
             return None
         if self.front_proxy is not None and certified.front_proxy:
-            user = _proxied(self.front_proxy, certified, request.headers)
+            user = _proxied(self.front_proxy, certified, request)
             if user is not None:
                 return user
         return certified.user
@@ -123,21 +123,22 @@ def _unpadded(text: str) -> str:
         raise Unauthorized("Unauthorized") from error
 
 
-def _proxied(proxy: FrontProxy, certified: Certified, headers: Mapping[str, str]) -> UserInfo | None:
+def _proxied(proxy: FrontProxy, certified: Certified, request: Request) -> UserInfo | None:
     """Whom the front proxy speaks for; None where it speaks for itself.  Raises Unauthorized for a name that may not do that."""
+    headers = request.headers
     name = _first(headers, proxy.username_headers)
     if not name:
         return None
     if proxy.allowed_names and certified.common_name not in proxy.allowed_names:
         log.warning("the certificate of %r may not speak for others", certified.common_name)
         raise Unauthorized("Unauthorized")
-    groups = [group.strip() for header in proxy.group_headers for group in headers.get(header, "").split(",") if group.strip()]
+    groups = [group for header in proxy.group_headers for group in request.header_values(header) if group]
     if AUTHENTICATED not in groups and name != ANONYMOUS.name:
         groups.append(AUTHENTICATED)
     extra = {
-        unquote(header.removeprefix(prefix)): tuple(part.strip() for part in value.split(","))
+        unquote(header.removeprefix(prefix)): tuple(request.header_values(header))
         for prefix in proxy.extra_prefixes
-        for header, value in headers.items()
+        for header in headers
         if header.startswith(prefix)
     }
     return UserInfo(name, tuple(groups), _first(headers, proxy.uid_headers), extra)

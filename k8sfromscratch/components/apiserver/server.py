@@ -271,7 +271,7 @@ class ApiServer:
             raise errors.Unauthorized("Unauthorized")
         else:
             user = await self.options.authenticator.authenticate(request, self.view)
-        return effective_user(request.headers, user, self._decide)
+        return effective_user(request, user, self._decide)
 
     def _decide(self, a: Attributes) -> Decision:
         return _ALLOWED if self.options.authorizer is None else self.options.authorizer.authorize(a, self.view)

@@ -28,6 +28,9 @@ _EXTENDED = {
     "any": ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,
 }
 
+_NAMES = (x509.DNSName, x509.RFC822Name, x509.UniformResourceIdentifier, x509.IPAddress)
+"""The kinds of names that are signed: those whose meaning the check of a request knows.  As upstream, others are left out."""
+
 _OF_KEY = frozenset({"digital signature", "signing", "content commitment", "key encipherment", "data encipherment", "key agreement"})
 
 
@@ -71,8 +74,8 @@ class Signer:
             names = request.extensions.get_extension_for_class(x509.SubjectAlternativeName)
         except x509.ExtensionNotFound:
             names = None
-        if names is not None:
-            builder = builder.add_extension(names.value, critical=names.critical)
+        if names is not None and (kept := [name for name in names.value if isinstance(name, _NAMES)]):
+            builder = builder.add_extension(x509.SubjectAlternativeName(kept), critical=names.critical)
         return pki.certificate_pem(builder.sign(authority.key, hashes.SHA256()))
 
 

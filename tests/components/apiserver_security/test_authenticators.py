@@ -93,7 +93,7 @@ PROXIED = {"x_remote_user": "ann", "x_remote_group": "devs, ops", "x_remote_extr
 def test_front_proxy_speaks_for_others() -> None:
     authenticator = Authenticator(FixedClock(), both_cas(), FrontProxy(allowed_names=("front",)))
     user = who(authenticator, cert=certificate("front", ca=PROXY_CA), **PROXIED)
-    assert user == UserInfo("ann", ("devs", "ops", "system:authenticated"), "", {"scopes": ("a",)})
+    assert user == UserInfo("ann", ("devs, ops", "system:authenticated"), "", {"scopes": ("a",)})
 
 
 def test_headers_of_anyone_else_count_for_nothing() -> None:

@@ -69,10 +69,10 @@ def told(tmp_path: Path, story: Callable[[Ask], Awaitable[None]], **changes: Any
             )
         await server.start()
 
-        async def ask(certificate: str = "", **headers: str) -> tuple[int, Any]:
+        async def ask(certificate: str = "", **headers: str | list[str]) -> tuple[int, Any]:
             files = TlsFiles(str(pki / f"{certificate}.crt"), str(pki / f"{certificate}.key")) if certificate else None
             context = client_context(ca_file=str(pki / "ca.crt"), files=files)
-            named = {name.replace("_", "-"): value for name, value in headers.items()}
+            named = [(name.replace("_", "-"), each) for name, value in headers.items() for each in ([value] if isinstance(value, str) else value)]
             async with (
                 aiohttp.ClientSession() as session,
                 session.post(f"https://127.0.0.1:{listener.port}{WHOAMI}", json={}, headers=named, ssl=context) as response,
@@ -106,6 +106,19 @@ def test_the_front_proxy_names_users(tmp_path: Path) -> None:
         status, user = await ask("ann", x_remote_user="bob")
         assert (status, user["username"]) == (201, "ann")
         assert (await ask("front"))[0] == 401
+
+    told(tmp_path, story)
+
+
+def test_a_comma_belongs_to_a_group_and_a_repeated_header_is_several(tmp_path: Path) -> None:
+    async def story(ask: Ask) -> None:
+        _, user = await ask("front", x_remote_user="bob", x_remote_group=["ops", "CN=a, OU=b"], x_remote_extra_reason=["x,y", "z"])
+        assert user["groups"] == ["ops", "CN=a, OU=b", "system:authenticated"]
+        assert user["extra"] == {"reason": ["x,y", "z"]}
+        root = {"x_remote_user": "root", "x_remote_group": "system:masters"}
+        _, user = await ask("front", **root, impersonate_user="ann", impersonate_group=["a,system:masters", "b"], impersonate_extra_why="p, q")
+        assert user["groups"] == ["a,system:masters", "b", "system:authenticated"]
+        assert user["extra"] == {"why": ["p, q"]}
 
     told(tmp_path, story)
 

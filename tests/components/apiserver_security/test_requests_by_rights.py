@@ -72,7 +72,7 @@ def test_impersonation(cluster: Running) -> None:
             assert body["status"]["userInfo"] == {
                 "username": "eve",
                 "uid": "9",
-                "groups": ["a", "b", "system:authenticated"],
+                "groups": ["a, b", "system:authenticated"],
                 "extra": {"reason": ["drill"]},
             }
             status, body = await as_user("root", user="system:serviceaccount:x:bot")

@@ -144,6 +144,16 @@ def test_an_approved_request_becomes_a_certificate(play, authority):
     play(story, options=options)
 
 
+def test_a_name_of_a_kind_that_nobody_checked_is_not_signed(authority):
+    options, _ = authority
+    smuggled = x509.OtherName(x509.ObjectIdentifier("1.3.6.1.4.1.311.20.2.3"), b"\x0c\x04root")
+    names = [x509.DNSName("web.default.svc"), smuggled, x509.RegisteredID(x509.ObjectIdentifier("1.2.3"))]
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).add_extension(x509.SubjectAlternativeName(names), critical=False)
+    pem = options.signer.sign(builder.sign(pki.make_key(), hashes.SHA256()), frozenset({"client auth"}), 3600.0, datetime(2020, 1, 1, tzinfo=UTC))
+    signed = x509.load_pem_x509_certificate(pem).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert list(signed) == [x509.DNSName("web.default.svc")]
+
+
 def test_a_request_that_no_signer_may_sign_fails_with_the_reason(play, authority):
     async def story(cluster):
         body = csr("web", "kube-apiserver-client", pki.make_key(), "web", usages=["server auth"])
