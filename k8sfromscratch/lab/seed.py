@@ -1,10 +1,13 @@
 """What makes a copy of the node image *this* machine: its name, address, host key, and who may log in.
 
 An nspawn machine's files are written into its root before it boots.  A virtual machine gets the same files as a tar archive on a second
-disk, without a file system: its image unpacks /dev/vdb over its root before the network comes up (`lab-seed.service`).
+disk, without a file system: its image unpacks /dev/vdb over its root before the network comes up (`lab-seed.service`).  A cloud image has
+cloud-init, which looks for a disk with the label CIDATA ("NoCloud").
 """
 
+import hashlib
 import io
+import json
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -63,6 +66,52 @@ def archive(contents: Mapping[str, tuple[int, str]]) -> bytes:
             tar.addfile(entry, io.BytesIO(data))
     data = stream.getvalue()
     return data + bytes(-len(data) % _SECTOR_BYTES)
+
+
+def cloud_init(spec: ClusterSpec, machine: Machine, mac_address: str, *, name_servers: str) -> dict[str, str]:
+    """What cloud-init reads of its NoCloud disk: file → text.  JSON is YAML too, and needs no quoting of ours."""
+    host_key = keys.host_key_file(machine.name)
+    hosts = "".join(f"{other.address} {other.name}\n" for other in spec.machines)
+    user_data = {
+        "hostname": machine.name,
+        "preserve_hostname": False,
+        "disable_root": False,
+        "ssh_pwauth": False,
+        "users": [{"name": "root", "ssh_authorized_keys": [keys.KEY_FILE.with_suffix(".pub").read_text().strip()]}],
+        "ssh_keys": {"ed25519_private": host_key.read_text(), "ed25519_public": host_key.with_suffix(".pub").read_text().strip()},
+        "write_files": [{"path": "/etc/hosts", "content": f"127.0.0.1 localhost\n{hosts}"}],
+        "package_update": False,
+    }
+    interface = {
+        "match": {"macaddress": mac_address},
+        "dhcp4": False,
+        "dhcp6": False,
+        "addresses": [f"{machine.address}/{spec.machine_cidr.prefixlen}"],
+        "routes": [{"to": "0.0.0.0/0", "via": str(spec.gateway)}],
+        "nameservers": {"addresses": [line.split()[1] for line in name_servers.splitlines()]},
+    }
+    said = f"#cloud-config\n{json.dumps(user_data, indent=1)}\n"
+    # cloud-init does its work once for an instance: another one, if it is to do something else.
+    instance = f"{spec.name}-{machine.name}-{hashlib.sha256(said.encode()).hexdigest()[:12]}"
+    return {
+        "meta-data": json.dumps({"instance-id": instance, "local-hostname": machine.name}) + "\n",
+        "user-data": said,
+        "network-config": json.dumps({"version": 2, "ethernets": {"lab": interface}}, indent=1) + "\n",
+    }
+
+
+def iso(contents: Mapping[str, str]) -> bytes:
+    """A disk with the label CIDATA and these files, as cloud-init looks for it."""
+    import pycdlib  # here: the inventory is read often, and hardly ever names a cloud image
+
+    disk, stream = pycdlib.PyCdlib(), io.BytesIO()
+    disk.new(interchange_level=3, joliet=3, rock_ridge="1.09", vol_ident="CIDATA")
+    for place, (name, text) in enumerate(sorted(contents.items())):
+        data = text.encode()
+        disk.add_fp(io.BytesIO(data), len(data), f"/FILE{place}.;1", rr_name=name, joliet_path=f"/{name}")
+    disk.write_fp(stream)
+    disk.close()
+    return stream.getvalue()
 
 
 def host_name_servers() -> str:

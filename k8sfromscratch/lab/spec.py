@@ -53,6 +53,8 @@ class ClusterSpec(BaseModel):
     memory_mb: Annotated[int, Field(ge=512)] = 2048
     cpus: Annotated[int, Field(ge=1, le=64)] = 2
     driver: Literal["auto", "kvm", "qemu"] = "auto"
+    # The file of a cloud image with cloud-init to start from; else the node image is built.
+    image: str = ""
     libvirt_uri: str = "qemu:///system"
     # A bridge that is there, instead of a network of the lab's own; a user's session libvirt needs one.
     libvirt_bridge: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,15}$")] = ""

@@ -1,6 +1,7 @@
 """Machines as libvirt's virtual machines: a kernel of their own, cgroup v2, and everything that a shared kernel hides.
 
-    .cache/box ──upload──► pool NAME: disk-HASH.qcow2, vmlinuz-HASH, initrd-HASH     once for all machines
+    the box, or the image that LAB_IMAGE names (`lab.vm_image`)
+               ──upload──► pool NAME: disk-HASH, vmlinuz-HASH, initrd-HASH           once for all machines
                                       MACHINE.qcow2 (a layer over the disk), MACHINE.seed (see `lab.seed`)
     network NAME-machines on bridge NAME-br0: this host is .1 and masquerades, as for nspawn machines
 
@@ -13,19 +14,20 @@ import subprocess
 import threading
 import time
 
-from k8sfromscratch.lab import box, keys, network, seed
-from k8sfromscratch.lab.box import Box
+from k8sfromscratch.lab import box, keys, network, seed, vm_image
 from k8sfromscratch.lab.errors import MissingTool, NotReady, SpecError
 from k8sfromscratch.lab.libvirt_host import Host, read_in_chunks, render
 from k8sfromscratch.lab.providers.base import Provider, answers_ssh
 from k8sfromscratch.lab.record import CACHE_DIR, LibvirtRecord, MachineRecord, Record
 from k8sfromscratch.lab.shell import has
 from k8sfromscratch.lab.spec import ClusterSpec, Machine
+from k8sfromscratch.lab.vm_image import VmImage
 
 BOOT_TIMEOUT_S = 300
 STOP_TIMEOUT_S = 60
 POLL_S = 0.2
-KVM_TRIAL_S = 8
+KVM_TRIAL_S = 20
+"""A kernel alone prints and ends at once where KVM works; a cloud image goes on booting, after its boot loader has waited for a key."""
 DISK_BYTES = box.DISK_GB << 30
 
 
@@ -35,14 +37,14 @@ class LibvirtProvider(Provider):
     def __init__(self, spec: ClusterSpec) -> None:
         super().__init__(spec)
         self._preparing = threading.Lock()
-        self._prepared: tuple[Box, str] | None = None
+        self._prepared: tuple[VmImage, str] | None = None
         self._host = Host(spec.libvirt_uri)
 
     def prepare(self) -> None:
         self._prepare()
 
-    def _prepare(self) -> tuple[Box, str]:
-        """The box, and the type of domains."""
+    def _prepare(self) -> tuple[VmImage, str]:
+        """What machines start from, and the type of domains."""
         with self._preparing:
             if self._prepared is None:
                 session = self.spec.libvirt_uri.endswith("/session")
@@ -50,7 +52,7 @@ class LibvirtProvider(Provider):
                     raise SpecError(f"libvirt_uri {self.spec.libvirt_uri} is a user's own, which can make no networks: name a bridge in LAB_LIBVIRT_BRIDGE")
                 self._host.capabilities()
                 network.check_ranges(self.spec)
-                made = box.ensure(self.spec.debian)
+                made = vm_image.ensure(self.spec.image, self.spec.debian)
                 keys.ensure(self.spec)
                 driver = self._driver(made)
                 self._ensure_shared(made)
@@ -69,8 +71,8 @@ class LibvirtProvider(Provider):
             driver=driver,
             memory_mb=self.spec.memory_mb,
             cpus=self.spec.cpus,
-            kernel=self._path(_versioned(made, "vmlinuz")),
-            initrd=self._path(_versioned(made, "initrd")),
+            kernel=self._path(f"vmlinuz-{made.tag}") if made.kernel else "",
+            initrd=self._path(f"initrd-{made.tag}") if made.kernel else "",
             kernel_options=box.KERNEL_OPTIONS,
             disk=self._ensure_disk(machine, made),
             seed=self._ensure_seed(machine),
@@ -133,7 +135,7 @@ class LibvirtProvider(Provider):
     def _network(self) -> str:
         return f"{self.spec.name}-machines"
 
-    def _ensure_shared(self, made: Box) -> None:
+    def _ensure_shared(self, made: VmImage) -> None:
         with Record.locked() as record:
             record.provider = self.spec.provider
             record.libvirt = LibvirtRecord(uri=self.spec.libvirt_uri, network="" if self.spec.libvirt_bridge else self._network, pool=self._pool)
@@ -149,15 +151,15 @@ class LibvirtProvider(Provider):
             self._host.ensure_network(self._network, self.spec.name, xml)
         self._host.ensure_pool(self._pool, render("pool", pool=self._pool, path=f"{self.spec.libvirt_images}/{self._pool}"))
         for kind, file in (("disk", made.disk), ("vmlinuz", made.kernel), ("initrd", made.initrd)):
-            name = _versioned(made, kind)
-            if self._host.volume_path(self._pool, name) is None:
+            name = f"{kind}-{made.tag}"
+            if file is not None and self._host.volume_path(self._pool, name) is None:
                 # Under another name until it is whole: an interrupted upload is begun anew.
                 self._host.remove_volume(self._pool, f"{name}.part")
                 self._host.create_volume(self._pool, f"{name}.part", format="raw", capacity_bytes=file.stat().st_size)
                 self._host.fill_volume(self._pool, f"{name}.part", read_in_chunks(file))
                 self._host.rename_volume(self._pool, f"{name}.part", name)
 
-    def _driver(self, made: Box) -> str:
+    def _driver(self, made: VmImage) -> str:
         if self.spec.driver != "auto":
             return self.spec.driver
         if not self.spec.libvirt_uri.startswith(("qemu:///",)):
@@ -175,13 +177,13 @@ class LibvirtProvider(Provider):
             raise NotReady(f"the volume {volume} of the storage pool {self._pool} has vanished: run it again")
         return path
 
-    def _ensure_disk(self, machine: Machine, made: Box) -> str:
-        """A layer over the box's disk.  A machine whose disk is of an older box keeps it: what is on it is the cluster's."""
+    def _ensure_disk(self, machine: Machine, made: VmImage) -> str:
+        """A layer over the image's disk.  A machine whose disk is of an older image keeps it: what is on it is the cluster's."""
         volume = f"{machine.name}.qcow2"
         path = self._host.volume_path(self._pool, volume)
         if path is not None:
             return path
-        return self._host.create_volume(self._pool, volume, format="qcow2", capacity_bytes=DISK_BYTES, backing=self._path(_versioned(made, "disk")))
+        return self._host.create_volume(self._pool, volume, format="qcow2", capacity_bytes=DISK_BYTES, backing=self._path(f"disk-{made.tag}"))
 
     def _ensure_seed(self, machine: Machine) -> str:
         """Written anew whenever the machine is off: what is in it may have changed, the other machines' names for one."""
@@ -189,8 +191,11 @@ class LibvirtProvider(Provider):
         path = self._host.volume_path(self._pool, volume)
         if path is not None and self._host.domain_runs(self._domain(machine.name)):
             return path
-        own = seed.files(self.spec, machine, {"MACAddress": self.mac_address(machine)}, name_servers=seed.host_name_servers())
-        content = seed.archive(own)
+        mac_address, name_servers = self.mac_address(machine), seed.host_name_servers()
+        if self.spec.image:
+            content = seed.iso(seed.cloud_init(self.spec, machine, mac_address, name_servers=name_servers))
+        else:
+            content = seed.archive(seed.files(self.spec, machine, {"MACAddress": mac_address}, name_servers=name_servers))
         self._host.remove_volume(self._pool, volume)
         path = self._host.create_volume(self._pool, volume, format="raw", capacity_bytes=len(content))
         self._host.fill_volume(self._pool, volume, [content])
@@ -206,12 +211,7 @@ class LibvirtProvider(Provider):
             time.sleep(POLL_S)
 
 
-def _versioned(made: Box, kind: str) -> str:
-    """Of this box: one of another recipe has another name, and machines may still use it."""
-    return f"{kind}-{made.name.rpartition('-')[2]}"
-
-
-def _kvm_works(made: Box) -> bool:
+def _kvm_works(made: VmImage) -> bool:
     """Whether a guest gets as far as its kernel's first line.  Asked once a boot of this host."""
     if not has("qemu-system-x86_64"):
         raise MissingTool("qemu-system-x86_64 is not installed: install qemu-system-x86, or set LAB_DRIVER=kvm or qemu")
@@ -227,9 +227,13 @@ def _kvm_works(made: Box) -> bool:
     return works
 
 
-def _prints_with_kvm(made: Box) -> bool:
+def _prints_with_kvm(made: VmImage) -> bool:
     options = ["-machine", "q35,accel=kvm", "-cpu", "host", "-m", "256", "-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio"]
-    command = ["qemu-system-x86_64", *options, "-kernel", str(made.kernel), "-append", "console=ttyS0 earlyprintk=serial panic=-1"]
+    if made.kernel:
+        boot = ["-kernel", str(made.kernel), "-append", "console=ttyS0 earlyprintk=serial panic=-1"]
+    else:
+        boot = ["-drive", f"file={made.disk},format=qcow2,if=virtio,snapshot=on"]
+    command = ["qemu-system-x86_64", *options, *boot]
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=KVM_TRIAL_S, check=False)
         printed = done.stdout
