@@ -50,6 +50,16 @@ def test_every_patch_applies(needs: Callable[..., None], tmp_path: Path) -> None
         _patch(tmp_path / patch.stem, patch)
 
 
+def test_a_patch_that_no_longer_applies_fails(needs: Callable[..., None], tmp_path: Path) -> None:
+    needs("patch")
+    patch = PATCHES[0]
+    target = tmp_path / patch.read_text().splitlines()[0].removeprefix("--- a/")
+    target.parent.mkdir(parents=True)
+    target.write_text("another text\n" * 500)
+    with pytest.raises(AssertionError, match="does not apply any more"):
+        _patch(tmp_path, patch)
+
+
 @pytest.mark.parametrize("patch", _chosen(), ids=lambda patch: patch.stem)
 def test_mutant_is_caught(needs: Callable[..., None], patch: Path, tmp_path: Path) -> None:
     needs("patch")

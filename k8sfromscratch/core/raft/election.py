@@ -3,7 +3,19 @@
 A pre-vote asks "would you vote for me?" in the next term without beginning it, so that a member that was cut off does not end a good leader's term
 when it comes back.  With check-quorum a member that hears from its leader refuses votes (the leader's lease), and a leader that does not hear from
 a majority within an election timeout steps down.
+
+Votes and their answers say what their sender knows to be committed (commit, commit_term).  A member goes by the configuration it has applied, and
+learns what is committed from a leader; where the last leader is gone and had told only some, those who know of a change may be no voters any more,
+or need the vote of one that does not know it is a voter and has the longer log: without a leader nobody would tell it, and so there would be none.
+
+    1 led, and crashed: it has applied "leave: voters 2, learners 1 3", as 3 has, and its log is longer than 2's by an entry that nobody waits for
+    2 (has the leave, not that it is committed) asks 1 2 3: refused by 1 and 3 for its shorter log; they ask nobody, being learners
+      ... with the refusal comes "committed: 4, term 5": 2 has that entry, applies it, and is a majority by itself
+
+An entry with that index and term is the same in every log (log matching), and what is committed stays so: whoever says it, and in whichever term.
 """
+
+from dataclasses import replace
 
 from k8sfromscratch.core.raft import quorum, replication
 from k8sfromscratch.core.raft.state import Raft
@@ -16,8 +28,7 @@ def hup(r: Raft, *, transfer: bool = False) -> None:
     """Begins an election, unless this member may not: not a voter, or a change of members is committed that it has not applied."""
     if r.role == Role.LEADER or not r.promotable:
         return
-    unapplied = r.log.slice(r.log.applied + 1, r.log.committed, 2**62)
-    if any(entry.type != EntryType.NORMAL for entry in unapplied):
+    if _change_is_unapplied(r):
         return
     if r.config.pre_vote and not transfer:
         r.become_pre_candidate()
@@ -27,6 +38,10 @@ def hup(r: Raft, *, transfer: bool = False) -> None:
         _campaign(r, CAMPAIGN_TRANSFER if transfer else b"")
 
 
+def _change_is_unapplied(r: Raft) -> bool:
+    return any(entry.type != EntryType.NORMAL for entry in r.log.slice(r.log.applied + 1, r.log.committed, 2**62))
+
+
 def _campaign(r: Raft, context: bytes) -> None:
     r.become_candidate()
     _ask(r, MessageType.VOTE, r.term, context)
@@ -34,7 +49,8 @@ def _campaign(r: Raft, context: bytes) -> None:
 
 def _ask(r: Raft, kind: MessageType, term: int, context: bytes) -> None:
     for member in sorted(r.voters - {r.id}):
-        r.send(Message(type=kind, to=member, term=term, index=r.log.last_index, log_term=r.log.last_term, context=context))
+        ask = Message(type=kind, to=member, term=term, index=r.log.last_index, log_term=r.log.last_term, context=context)
+        r.send(_with_commit(r, ask))
     _count(r, r.id, True)
 
 
@@ -56,17 +72,34 @@ def handle_vote_request(r: Raft, m: Message) -> None:
     """At most one vote a term, and only for a log that is as up to date as this one (§5.2, §5.4.1).  A pre-vote promises nothing."""
     may = r.vote == m.from_ or (r.vote == NONE and r.lead == NONE) or (m.type == MessageType.PRE_VOTE and m.term > r.term)
     if may and r.log.is_up_to_date(m.index, m.log_term):
-        r.send(Message(type=RESPONSE_OF[m.type], to=m.from_, term=m.term))
+        r.send(_with_commit(r, Message(type=RESPONSE_OF[m.type], to=m.from_, term=m.term)))
         if m.type == MessageType.VOTE:
             r.election_elapsed, r.vote = 0, m.from_
     else:
-        r.send(Message(type=RESPONSE_OF[m.type], to=m.from_, term=r.term, reject=True))
+        refuse(r, m)
+
+
+def refuse(r: Raft, m: Message) -> None:
+    r.send(_with_commit(r, Message(type=RESPONSE_OF[m.type], to=m.from_, term=r.term, reject=True)))
 
 
 def handle_vote_response(r: Raft, m: Message) -> None:
     mine = MessageType.PRE_VOTE_RESP if r.role == Role.PRE_CANDIDATE else MessageType.VOTE_RESP
     if m.type == mine and r.conf.is_voter(m.from_):
         _count(r, m.from_, not m.reject)
+
+
+def _with_commit(r: Raft, m: Message) -> Message:
+    return replace(m, commit=r.log.committed, commit_term=r.log.term(r.log.committed) or 0)
+
+
+def learn_commit(r: Raft, m: Message) -> None:
+    """From a vote or its answer.  Who finds a change of members among it does not go on with an election by the old ones; a leader has its own rule."""
+    if r.role == Role.LEADER or not m.commit_term or not r.log.matches(m.commit, m.commit_term):
+        return
+    r.log.commit_to(m.commit)
+    if r.role in (Role.CANDIDATE, Role.PRE_CANDIDATE) and _change_is_unapplied(r):
+        r.become_follower(r.term, NONE)
 
 
 def leader_is_alive(r: Raft) -> bool:

@@ -1,6 +1,7 @@
 """Entries, messages, hard states and configurations as raftpb's bytes: what goes between members and into the log.
 
-Field names and numbers are etcd-io/raft's raft.proto.  `decode_*` raise `google.protobuf.message.DecodeError`, or ValueError for an unknown type.
+Field names and numbers are etcd-io/raft's raft.proto; `commitTerm` is our own (see `election`).
+`decode_*` raise `google.protobuf.message.DecodeError`, or ValueError for an unknown type.
 """
 
 from typing import Any
@@ -32,6 +33,7 @@ pb = load_proto(
     message Message {
         int32 type = 1; uint64 to = 2; uint64 from = 3; uint64 term = 4; uint64 logTerm = 5; uint64 index = 6; repeated Entry entries = 7;
         uint64 commit = 8; Snapshot snapshot = 9; bool reject = 10; uint64 rejectHint = 11; bytes context = 12;
+        uint64 commitTerm = 15;
     }
     message HardState { uint64 term = 1; uint64 vote = 2; uint64 commit = 3; }
     message ConfChange { uint64 id = 1; int32 type = 2; uint64 node_id = 3; bytes context = 4; }
@@ -83,7 +85,7 @@ def encode_message(message: Message) -> bytes:
     m = message
     out = pb.Message(
         type=m.type, to=m.to, term=m.term, logTerm=m.log_term, index=m.index, entries=[_entry(e) for e in m.entries],
-        commit=m.commit, reject=m.reject, rejectHint=m.reject_hint, context=m.context,
+        commit=m.commit, reject=m.reject, rejectHint=m.reject_hint, context=m.context, commitTerm=m.commit_term,
     )  # fmt: skip
     setattr(out, "from", m.from_)
     if m.snapshot is not None:
@@ -97,7 +99,7 @@ def decode_message(raw: bytes) -> Message:
     return Message(
         type=MessageType(m.type), to=m.to, from_=getattr(m, "from"), term=m.term, log_term=m.logTerm, index=m.index,
         entries=tuple(_read_entry(e) for e in m.entries), commit=m.commit, reject=m.reject, reject_hint=m.rejectHint, context=m.context,
-        snapshot=_read_snapshot(m.snapshot) if m.snapshot.metadata.index else None,
+        commit_term=m.commitTerm, snapshot=_read_snapshot(m.snapshot) if m.snapshot.metadata.index else None,
     )  # fmt: skip
 
 

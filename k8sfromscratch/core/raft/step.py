@@ -10,11 +10,14 @@ from k8sfromscratch.core.raft.types import CAMPAIGN_TRANSFER, NONE, ConfChangeV2
 
 T = MessageType
 _VOTES = (T.VOTE, T.PRE_VOTE)
+_ELECTION = (*_VOTES, T.VOTE_RESP, T.PRE_VOTE_RESP)
 _FROM_LEADER = (T.APP, T.HEARTBEAT, T.SNAP)
 
 
 def step(r: Raft, m: Message) -> None:
     """Raises ProposalDropped for a proposal, or a read, that is not begun."""
+    if m.type in _ELECTION:
+        election.learn_commit(r, m)
     if m.term > r.term:
         if m.type in _VOTES and m.context != CAMPAIGN_TRANSFER and election.leader_is_alive(r):
             return
@@ -38,7 +41,7 @@ def _of_earlier_term(r: Raft, m: Message) -> None:
     if m.type in (T.APP, T.HEARTBEAT) and (r.config.check_quorum or r.config.pre_vote):
         r.send(Message(type=T.APP_RESP, to=m.from_))
     elif m.type == T.PRE_VOTE:
-        r.send(Message(type=T.PRE_VOTE_RESP, to=m.from_, term=r.term, reject=True))
+        election.refuse(r, m)
 
 
 def _leader(r: Raft, m: Message) -> None:

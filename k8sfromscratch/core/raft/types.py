@@ -119,6 +119,8 @@ class Message:
     reject: bool = False
     reject_hint: int = 0
     context: bytes = b""
+    commit_term: int = 0
+    """Of votes and their answers: the term of the entry at `commit`.  raft.proto has no such field; upstream's members pass over it."""
 
 
 class ConfChangeType(IntEnum):

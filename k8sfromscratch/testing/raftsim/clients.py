@@ -1,16 +1,16 @@
-"""What clients do in a run: write and read registers, keep leases, watch everything; and what breaks meanwhile."""
+"""What clients do in a run: write and read registers, keep leases, watch everything."""
 
 from collections.abc import Callable
 from random import Random
 
 from k8sfromscratch.core.mvcc.errors import MvccError
 from k8sfromscratch.core.mvcc.types import Event, RangeOp
-from k8sfromscratch.core.raft.types import ConfChangeRefused, ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2, ProposalDropped
+from k8sfromscratch.core.raft.types import ProposalDropped
 from k8sfromscratch.core.rpc.etcd_messages import messages as m
 from k8sfromscratch.storage.machine import Kind
 from k8sfromscratch.testing.linearizability import Operation
 from k8sfromscratch.testing.raftsim.member import Member
-from k8sfromscratch.testing.raftsim.world import MEMBERS, STORM_UNTIL, World
+from k8sfromscratch.testing.raftsim.world import STORM_UNTIL, World
 
 KEYS = (b"a", b"b", b"c")
 LEASE_TTL = 400
@@ -142,67 +142,3 @@ class Watcher:
         if revision > self.last:  # a member that lags repeats what it had elsewhere
             self.received.append((revision, events))
             self.last = revision
-
-
-class Nemesis:
-    def __init__(self, world: World) -> None:
-        self.world, self.random = world, Random(world.random.getrandbits(32))
-        world.at(250, self._act)
-
-    def _act(self) -> None:
-        world = self.world
-        if world.now >= STORM_UNTIL:
-            return
-        world.at(self.random.randint(20, 250), self._act)
-        moves = (self._crash, self._power_loss, self._partition, self._one_way, self._heal, self._change, self._transfer, self._compact, self._isolate_leader)
-        self.random.choices(moves, (4, 1, 3, 2, 4, 3, 2, 4, 3))[0]()
-
-    def _crash(self) -> None:
-        number = self.random.choice(MEMBERS)
-        self.world.crash(number)
-        self.world.at(self.random.randint(5, 400), lambda: self.world.start(number))
-
-    def _power_loss(self) -> None:
-        for number in MEMBERS:
-            self.world.crash(number)
-            self.world.at(self.random.randint(5, 100), lambda number=number: self.world.start(number))  # type: ignore[misc]
-
-    def _partition(self) -> None:
-        side = {each for each in MEMBERS if self.random.random() < 0.5}
-        self.world.cut = {(a, b) for a in MEMBERS for b in MEMBERS if (a in side) != (b in side)}
-
-    def _isolate_leader(self) -> None:
-        leaders = [each.id for each in self.world.members.values() if each.node.lead == each.id]
-        if leaders:
-            alone = self.random.choice(leaders)
-            self.world.cut = {(a, b) for a in MEMBERS for b in MEMBERS if (a == alone) != (b == alone)}
-
-    def _one_way(self) -> None:
-        self.world.cut.add((self.random.choice(MEMBERS), self.random.choice(MEMBERS)))
-
-    def _heal(self) -> None:
-        self.world.cut.clear()
-
-    def _transfer(self) -> None:
-        for each in list(self.world.members.values()):
-            if each.lead():
-                each.node.transfer_leadership(self.random.choice(MEMBERS))
-                self.world.pump(each)
-
-    def _compact(self) -> None:
-        for number in sorted(self.world.members):
-            if self.random.random() < 0.5:
-                self.world.members[number].checkpoint()
-
-    def _change(self) -> None:
-        kinds = (ConfChangeType.ADD_NODE, ConfChangeType.ADD_NODE, ConfChangeType.REMOVE_NODE, ConfChangeType.ADD_LEARNER_NODE)
-        numbers = self.random.sample(MEMBERS, self.random.choice((1, 1, 2, 3)))
-        changes = tuple(ConfChangeSingle(self.random.choice(kinds), number) for number in numbers)
-        transition = self.random.choice((ConfChangeTransition.AUTO, ConfChangeTransition.JOINT_IMPLICIT))
-        for each in list(self.world.members.values()):
-            if each.lead():
-                try:
-                    each.node.propose_conf_change(ConfChangeV2(changes, transition))
-                except (ProposalDropped, ConfChangeRefused):
-                    continue
-                self.world.pump(each)

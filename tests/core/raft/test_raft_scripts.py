@@ -243,8 +243,52 @@ def test_the_window_bounds_what_is_sent_ahead() -> None:
     leader.advance()
 
 
+def _entry_of(index: int, *changes: tuple[ConfChangeType, int]) -> Entry:
+    change = ConfChangeV2(tuple(ConfChangeSingle(*each) for each in changes))
+    return Entry(5, index, raftpb.encode_conf_change(change), EntryType.CONF_CHANGE_V2)
+
+
+def test_a_voter_learns_from_a_refusal_that_the_others_have_been_demoted() -> None:
+    """1 led and crashed as it left the joint configuration: 1 and 3 have the longer logs, and are learners; 2 does not know it yet."""
+    joint = ConfState((2,), (), (1, 2, 3), (1, 3), auto_leave=True)
+    leave, more = _entry_of(3), Entry(5, 4, b"nobody waits for it")
+    after = ConfState((2,), (1, 3))
+    group = Group(1, 2, 3)
+    for number in (1, 3):
+        group.nodes[number] = group._node(number, Start(after, HardState(5, 1, 3), [leave, more], offset=2, offset_term=5, applied=3))
+    group.nodes[2] = group._node(2, Start(joint, HardState(5, 1, 2), [leave], offset=2, offset_term=5, applied=2))
+    group.tick(100)
+    assert group.nodes[2].role == Role.LEADER
+    assert group.nodes[2].status().conf_state == after
+    assert {node.log.last_term for node in group.nodes.values()} == {group.nodes[2].term}
+
+
+def test_a_learner_learns_from_a_vote_request_that_it_was_promoted() -> None:
+    """1 led, is gone, and had told 2 that 3 is a voter now; 3 has the longest log and must lead: 2 alone is no majority."""
+    before, after = ConfState((1, 2), (3,)), ConfState((1, 2, 3))
+    promote, more = _entry_of(3, (ConfChangeType.ADD_NODE, 3)), Entry(5, 4, b"more")
+    group = Group(1, 2, 3)
+    group.nodes[2] = group._node(2, Start(after, HardState(5, 1, 3), [promote], offset=2, offset_term=5, applied=3))
+    group.nodes[3] = group._node(3, Start(before, HardState(5, 1, 2), [promote, more], offset=2, offset_term=5, applied=2))
+    group.cut = {1}
+    group.tick(100)
+    assert group.nodes[3].role == Role.LEADER
+    assert group.applied[2] == [b"more"]
+
+
+def test_a_commit_is_learned_only_of_an_entry_that_the_log_has() -> None:
+    node = Group(1, 2, 3)._node(1, Start(ConfState((1, 2, 3)), HardState(5, 0, 1), [Entry(5, 2, b"other")], offset=1, offset_term=1, applied=1))
+    ask = {"from_": 2, "term": 7, "index": 9, "log_term": 6, "commit": 2}
+    node.step(Message(type=T.VOTE, **ask, commit_term=6))
+    assert node.status().hard_state.commit == 1
+    node.step(Message(type=T.VOTE, **ask, commit_term=5))
+    assert node.status().hard_state.commit == 2
+
+
 def test_messages_survive_the_wire() -> None:
     snapshot = Snapshot(7, 3, ConfState((1, 2), (3,), (1,), (2,), True), b"state")
     message = Message(type=T.SNAP, to=1, from_=2, term=3, entries=(Entry(1, 2, b"x"),), snapshot=snapshot, reject=True, reject_hint=9, context=b"c")
-    assert raftpb.decode_message(raftpb.encode_message(message)) == message
+    vote = Message(type=T.VOTE, to=1, from_=2, term=3, index=9, log_term=2, commit=7, commit_term=1)
+    for each in (message, vote):
+        assert raftpb.decode_message(raftpb.encode_message(each)) == each
     assert raftpb.encode_entry(Entry(2, 3, b"hi")).hex() == "1002180322026869"
