@@ -80,6 +80,8 @@ def cloud_init(spec: ClusterSpec, machine: Machine, mac_address: str, *, name_se
         "users": [{"name": "root", "ssh_authorized_keys": [keys.KEY_FILE.with_suffix(".pub").read_text().strip()]}],
         "ssh_keys": {"ed25519_private": host_key.read_text(), "ed25519_public": host_key.with_suffix(".pub").read_text().strip()},
         "write_files": [{"path": "/etc/hosts", "content": f"127.0.0.1 localhost\n{hosts}"}],
+        # As the image has them: nothing here needs a locale made or packages looked for.
+        "locale": False,
         "package_update": False,
     }
     interface = {

@@ -24,6 +24,8 @@ from k8sfromscratch.lab.spec import ClusterSpec, Machine
 from k8sfromscratch.lab.vm_image import VmImage
 
 BOOT_TIMEOUT_S = 300
+CLOUD_IMAGE_BOOT_TIMEOUT_S = 900
+"""cloud-init is a dozen starts of Python, of which one without KVM takes half a minute."""
 STOP_TIMEOUT_S = 60
 POLL_S = 0.2
 KVM_TRIAL_S = 20
@@ -202,12 +204,13 @@ class LibvirtProvider(Provider):
         return path
 
     def _wait_ready(self, machine: Machine) -> None:
-        deadline = time.monotonic() + BOOT_TIMEOUT_S
+        timeout_s = CLOUD_IMAGE_BOOT_TIMEOUT_S if self.spec.image else BOOT_TIMEOUT_S
+        deadline = time.monotonic() + timeout_s
         while not answers_ssh(str(machine.address)):
             if not self._host.domain_runs(self._domain(machine.name)):
                 raise NotReady(f"machine {machine.name} ended while it booted; see its console: virsh console {self._domain(machine.name)}")
             if time.monotonic() > deadline:
-                raise NotReady(f"machine {machine.name} did not answer SSH at {machine.address} within {BOOT_TIMEOUT_S} s")
+                raise NotReady(f"machine {machine.name} did not answer SSH at {machine.address} within {timeout_s} s")
             time.sleep(POLL_S)
 
 
