@@ -9,11 +9,8 @@ import contextlib
 import json
 import os
 import shutil
-import site
-import socket
 import ssl
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -24,14 +21,13 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from measuring import cpu_s, free_port, process, rss_mb, server_python
+
 from k8sfromscratch.process import pki
 
 ADMIN_TOKEN, CLIENT_TOKEN, CLIENT = "admin-token", "client-token", "load"
 NAMESPACE = "bench"
-REPOSITORY = Path(__file__).parent.parent
-SITE_PACKAGES = site.getsitepackages()
 START_S = 60.0
-STOP_S = 30.0
 
 
 class Peer(Enum):
@@ -64,20 +60,11 @@ class Cluster:
 
     def cpu_s(self) -> tuple[float, float]:
         """Processor time used so far by the apiserver and by its etcd."""
-        return _cpu_s(self.apiserver.pid), _cpu_s(self.etcd.pid)
+        return cpu_s(self.apiserver.pid), cpu_s(self.etcd.pid)
 
     def rss_mb(self) -> float:
         """The apiserver's memory; the store is the same process on both sides of the ratio."""
-        status = Path(f"/proc/{self.apiserver.pid}/status").read_text()
-        return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmRSS:"))
-
-
-def server_python() -> list[str]:
-    """What runs our servers: the system's interpreter where it is of this one's version, as on machines that the provisioner sets up, else this
-    one.  A Python that was compiled without its own optimizations, as many development machines have one, takes a sixth more time."""
-    system, here = Path("/usr/bin/python3"), sys.version_info[:2]
-    same = system.exists() and subprocess.run([system, "-c", f"import sys; sys.exit(sys.version_info[:2] != {here})"]).returncode == 0
-    return ["env", f"PYTHONPATH={os.pathsep.join([str(REPOSITORY), *SITE_PACKAGES])}", str(system)] if same else [sys.executable]
+        return rss_mb(self.apiserver.pid)
 
 
 def upstream_apiserver() -> str | None:
@@ -88,7 +75,7 @@ def upstream_apiserver() -> str | None:
 @contextlib.contextmanager
 def running(peer: Peer, folder: Path) -> Iterator[Cluster]:
     """A cluster that is ready and has the namespace; everything is stopped behind it."""
-    etcd_port, peer_port, port = _free_port(), _free_port(), _free_port()
+    etcd_port, peer_port, port = free_port(), free_port(), free_port()
     _write_files(folder)
     client_url, peer_url = f"http://127.0.0.1:{etcd_port}", f"http://127.0.0.1:{peer_port}"
     member = ["etcd"] if peer is not Peer.OURS_ALL else [*server_python(), "-m", "k8sfromscratch.components.etcd"]
@@ -117,21 +104,11 @@ def running(peer: Peer, folder: Path) -> Iterator[Cluster]:
         "--service-cluster-ip-range=10.96.0.0/12",
     ]
     with (folder / "log").open("wb") as log, contextlib.ExitStack() as stack:
-        processes = [stack.enter_context(_process(argv, log)) for argv in (etcd, apiserver)]
+        processes = [stack.enter_context(process(argv, log)) for argv in (etcd, apiserver)]
         cluster = Cluster(folder, port, *processes)
         _wait_ready(cluster)
         _prepare(cluster)
         yield cluster
-
-
-@contextlib.contextmanager
-def _process(argv: list[str], log: Any) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(argv, stdout=log, stderr=log)
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait(STOP_S)
 
 
 def _wait_ready(cluster: Cluster) -> None:
@@ -174,15 +151,3 @@ def _write_files(folder: Path) -> None:
         "tokens.csv": f'{ADMIN_TOKEN},admin,1,"system:masters"\n{CLIENT_TOKEN},{CLIENT},2\n'.encode(),
     }.items():
         (folder / name).write_bytes(data)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _cpu_s(pid: int) -> float:
-    """All threads of a process, user and system."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

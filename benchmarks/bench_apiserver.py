@@ -12,32 +12,17 @@ import json
 import os
 import re
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from apiserver_peers import CLIENT_TOKEN, Cluster, Peer, running, upstream_apiserver
+from measuring import Figures, Wanted, children_cpu_s, figure, medians_of
 
 HERE = Path(__file__).parent
 CONNECTIONS = 32
-
-Figures = dict[str, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """`more_is_better`: ours must be at least `ratio` times upstream's; otherwise at most."""
-
-    figure: str
-    text: str
-    ratio: float
-    more_is_better: bool
-    unit: str
-
 
 WANTED = (
     Wanted("get_per_s", "GET of a pod, 32 connections", 2.5, True, "/s"),
@@ -103,14 +88,13 @@ def _generate(cluster: Cluster, phase: str, count: int, pods: int) -> dict[str, 
 def _wrk(cluster: Cluster, size: Size) -> tuple[float, int, float]:
     """Requests per second, how many there were, and µs of wrk's processor time each."""
     script = ["-s", str(HERE / "get_pods.lua"), f"https://127.0.0.1:{cluster.port}", "--", str(size.pods), CLIENT_TOKEN]
-    before = os.times()
+    before_s = children_cpu_s()
     shown = subprocess.run(["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{size.seconds}s", *script], capture_output=True, text=True, check=True).stdout
-    after = os.times()
+    spent_s = children_cpu_s() - before_s
     if "Non-2xx" in shown or "Socket errors" in shown:
         raise SystemExit(shown)
     per_s, requests = re.search(r"Requests/sec:\s+([\d.]+)", shown), re.search(r"(\d+) requests in", shown)
     assert per_s and requests
-    spent_s = after.children_user + after.children_system - before.children_user - before.children_system
     return float(per_s[1]), int(requests[1]), spent_s / int(requests[1]) * 1e6
 
 
@@ -120,33 +104,17 @@ def report(medians: dict[Peer, Figures]) -> bool:
     ours, others, upstream = medians[Peer.OURS], medians.get(Peer.OURS_ALL), medians.get(Peer.UPSTREAM)
     print("\n| | ours | ours, on our etcd | upstream | ratio | wanted |\n|---|---|---|---|---|---|")
     for each in WANTED:
-        ratio, verdict = "", ""
-        if upstream is not None:
-            found = ours[each.figure] / upstream[each.figure]
-            held = found >= each.ratio if each.more_is_better else found <= each.ratio
-            good = good and held
-            ratio, verdict = f"{found:.2f}", f"{'≥' if each.more_is_better else '≤'} {each.ratio:.2f}{'' if held else ', missed'}"
-        figures = " | ".join(_figure(of, each.figure) for of in (ours, others, upstream))
+        ratio, verdict = each.told(ours, upstream)
+        good = good and (upstream is None or each.judge(ours, upstream)[1])
+        figures = " | ".join(figure(of, each.figure) for of in (ours, others, upstream))
         print(f"| {each.text}, {each.unit} | {figures} | {ratio} | {verdict} |")
     print("\n| processor time each, µs | ours | ours, on our etcd | upstream | ratio | etcd: of ours, of upstream | generator |\n|---|---|---|---|---|---|---|")
     for cost in COSTS:
         name = f"{cost}_cpu_us"
         ratio = f"{ours[name] / upstream[name]:.2f}" if upstream is not None else ""
-        parts = [", ".join(_figure(of, f"{cost}_{part}_cpu_us") for of in (ours, upstream) if of is not None) for part in ("etcd", "generator")]
-        print(f"| {cost.replace('_', ' ')} | {_figure(ours, name)} | {_figure(others, name)} | {_figure(upstream, name)} | {ratio} | {parts[0]} | {parts[1]} |")
+        parts = [", ".join(figure(of, f"{cost}_{part}_cpu_us") for of in (ours, upstream) if of is not None) for part in ("etcd", "generator")]
+        print(f"| {cost.replace('_', ' ')} | {figure(ours, name)} | {figure(others, name)} | {figure(upstream, name)} | {ratio} | {parts[0]} | {parts[1]} |")
     return good
-
-
-def _figure(of: Figures | None, name: str) -> str:
-    """Three digits of what was measured."""
-    if of is None:
-        return ""
-    value = of[name]
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def medians_of(runs: Sequence[Figures]) -> Figures:
-    return {name: statistics.median(run[name] for run in runs) for name in runs[0]}
 
 
 def main() -> None:
