@@ -1,7 +1,12 @@
-"""The running lab as tests see it: real kubectl from this host, SSH to the machines, a namespace of its own for every test module."""
+"""The running lab as tests see it: real kubectl from this host, SSH to the machines, a namespace of its own for every test module.
+
+All times that tests give are those of machines that share this host's kernel; on virtual machines, which may have to do without KVM, they are
+multiplied by `Lab.patience`.
+"""
 
 import json
 import os
+import re
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -11,21 +16,21 @@ from typing import Any
 import pytest
 import yaml
 
-from k8sfromscratch.lab import keys, kubectl
-from k8sfromscratch.lab.record import LAB_DIR, Record
-from k8sfromscratch.lab.spec import ClusterSpec, load_spec
+from k8sfromscratch.lab import kubectl
+from k8sfromscratch.lab.providers import Provider, provider_for
+from k8sfromscratch.lab.spec import load_spec
 from tests.conftest import skip_or_fail
-
-KUBECONFIG = LAB_DIR / "admin.kubeconfig"
 
 
 class Lab:
     """Commands against the lab.  All fail the test with what the program wrote, and none waits longer than its time limit."""
 
-    def __init__(self, spec: ClusterSpec, program: Path) -> None:
-        self.spec = spec
-        self.workers = [machine.name for machine in spec.machines if machine.role == "worker"]
-        self._kubectl = [str(program), f"--kubeconfig={KUBECONFIG}"]
+    def __init__(self, provider: Provider, program: Path) -> None:
+        self.provider = provider
+        self.spec = provider.spec
+        self.patience = 1 if self.spec.provider == "nspawn" else 6
+        self.workers = [machine.name for machine in self.spec.machines if machine.role == "worker"]
+        self._kubectl = [str(program), f"--kubeconfig={provider.kubeconfig}"]
 
     def kubectl(self, *words: str, stdin: str | bytes | None = None, timeout_s: float = 60, check: bool = True) -> str:
         done = self.kubectl_result(*words, stdin=stdin, timeout_s=timeout_s)
@@ -36,8 +41,16 @@ class Lab:
     def kubectl_result(self, *words: str, stdin: str | bytes | None = None, timeout_s: float = 60) -> subprocess.CompletedProcess[bytes]:
         given = stdin.encode() if isinstance(stdin, str) else stdin
         return subprocess.run(
-            [*self._kubectl, *words], input=given, stdin=subprocess.DEVNULL if given is None else None, capture_output=True, timeout=timeout_s, check=False
+            [*self._kubectl, *(re.sub(r"^--timeout=(\d+)s$", self._longer, word) for word in words)],
+            input=given,
+            stdin=subprocess.DEVNULL if given is None else None,
+            capture_output=True,
+            timeout=timeout_s * self.patience,
+            check=False,
         )
+
+    def _longer(self, option: re.Match[str]) -> str:
+        return f"--timeout={int(option[1]) * self.patience}s"
 
     def kubectl_process(self, *words: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen([*self._kubectl, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -46,12 +59,12 @@ class Lab:
         return json.loads(self.kubectl("get", *words, "-o", "json"))
 
     def ssh_argv(self, machine: str, command: str) -> list[str]:
-        address = str(self.spec.machine(machine).address)
-        options = [f"-oUserKnownHostsFile={keys.KNOWN_HOSTS}", "-oStrictHostKeyChecking=yes", "-oBatchMode=yes", "-oLogLevel=ERROR", f"-i{keys.KEY_FILE}"]
-        return ["ssh", *options, f"root@{address}", command]
+        """Runs as root there."""
+        return self.provider.access(self.spec.machine(machine)).argv(command)
 
     def ssh(self, machine: str, command: str, *, timeout_s: float = 60) -> str:
-        done = subprocess.run(self.ssh_argv(machine, command), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout_s, check=False)
+        argv = self.ssh_argv(machine, command)
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout_s * self.patience, check=False)
         if done.returncode != 0:
             pytest.fail(f"on {machine}: {command} ended with {done.returncode}:\n{done.stderr}{done.stdout}", pytrace=False)
         return done.stdout
@@ -92,10 +105,10 @@ class Namespace:
 def lab() -> Lab:
     if os.geteuid() != 0:
         skip_or_fail("root, for the lab's machines")
-    record = Record.load()
-    if not record.machines or not KUBECONFIG.exists():
+    provider = provider_for(load_spec())
+    if not provider.kubeconfig.exists() or not provider.names():
         skip_or_fail("a running lab: `make lab` first")
-    return Lab(load_spec(), kubectl.ensure())
+    return Lab(provider, kubectl.ensure())
 
 
 @pytest.fixture(scope="module")

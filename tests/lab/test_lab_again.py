@@ -8,14 +8,14 @@ from k8sfromscratch.lab.spec import ROOT
 from tests.lab.conftest import Lab
 
 
-def pyinfra(*words: str) -> str:
+def pyinfra(lab: Lab, *words: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "pyinfra", "inventories/lab.py", "deploy.py", *words],
+        [sys.executable, "-m", "pyinfra", lab.provider.inventory, "deploy.py", *words],
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=120 * lab.patience,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -23,7 +23,7 @@ def pyinfra(*words: str) -> str:
 
 
 def test_the_dry_run_lists_no_host_with_a_change(lab: Lab) -> None:
-    output = pyinfra("--dry")
+    output = pyinfra(lab, "--dry")
     table = output[output.index("Detected changes") :]
     rows = re.findall(r"^ +(\S.*?) {2,}(-|\d+) +(-|\d+) *$", table, re.MULTILINE)
     assert len(rows) > 10, table
@@ -33,7 +33,7 @@ def test_the_dry_run_lists_no_host_with_a_change(lab: Lab) -> None:
 def test_a_second_run_changes_nothing_and_restarts_nothing(lab: Lab) -> None:
     before = lab.invocations()
     assert len(before) == 4 + 4 * len(lab.spec.machines), sorted(before)
-    output = pyinfra("-y")
+    output = pyinfra(lab, "-y")
     total = re.search(r"Grand total +(\d+) +(-|\d+) +(-|\d+) +(\d+)", output)
     assert total is not None, output
     ran, changed, failed, unchanged = total.groups()

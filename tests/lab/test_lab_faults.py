@@ -5,7 +5,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from k8sfromscratch.lab.providers import provider_for
 from tests.lab.conftest import Lab, Namespace
 from tests.lab.workloads import service, web
 
@@ -25,15 +24,16 @@ def kill(lab: Lab, machine: str, unit: str) -> None:
     lab.ssh(
         machine,
         f"old=$(systemctl show -p MainPID --value {unit}) && [ $old -gt 0 ] && kill -KILL $old && "
-        f"timeout 30 sh -c 'until new=$(systemctl show -p MainPID --value {unit}) && [ $new -gt 0 ] && [ $new -ne '$old' ]; do sleep 0.1; done'",
+        f"timeout {30 * lab.patience} sh -c 'until new=$(systemctl show -p MainPID --value {unit}) && [ $new -gt 0 ] && [ $new -ne '$old' ]; do sleep 0.1; done'",
     )
 
 
 def apiserver_is_ready(lab: Lab) -> None:
     """Asks /readyz with kubectl until it answers: the one thing that `kubectl wait` cannot wait for."""
-    program = " ".join(lab._kubectl)
-    done = subprocess.run(["timeout", "60", "sh", "-c", f"until {program} get --raw /readyz; do sleep 0.2; done"], capture_output=True, check=False)
-    assert done.returncode == 0, "the apiserver is not ready 60 s after the kill"
+    program, limit_s = " ".join(lab._kubectl), 60 * lab.patience
+    asked = f"until {program} get --raw /readyz; do sleep 0.2; done"
+    done = subprocess.run(["timeout", str(limit_s), "sh", "-c", asked], capture_output=True, check=False)
+    assert done.returncode == 0, f"the apiserver is not ready {limit_s} s after the kill"
 
 
 @pytest.mark.parametrize("unit", CONTROL_PLANE)
@@ -67,10 +67,10 @@ def powered_off(lab: Lab, deployed: Namespace) -> Iterator[str]:
     """A worker that runs some of the Deployment's pods, without power for the time of the test."""
     worker = lab.workers[-1]
     assert any(pod["spec"]["nodeName"] == worker for pod in deployed.pods("app=web"))
-    provider, machine = provider_for(lab.spec), lab.spec.machine(worker)
-    provider.stop(machine, power_off=True)
+    machine = lab.spec.machine(worker)
+    lab.provider.stop(machine, power_off=True)
     yield worker
-    provider.ensure(machine)
+    lab.provider.ensure(machine)
     lab.kubectl("wait", f"node/{worker}", "--for=condition=Ready", "--timeout=120s", timeout_s=130)
 
 

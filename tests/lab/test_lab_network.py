@@ -22,8 +22,8 @@ def served(lab: Lab, namespace: Namespace) -> Namespace:
 
 
 def fetch(namespace: Namespace, client: str, url: str) -> str:
-    """What `wget` in the pod gets, asked again until the routes and rules behind the address have settled (at most 20 s)."""
-    loop = f"for i in $(seq 20); do timeout 2 wget -q -O - {url} && exit 0; sleep 1; done; exit 1"
+    """What `wget` in the pod gets, asked again until the routes and rules behind the address have settled (at most 20 times)."""
+    loop = f"for i in $(seq 20); do timeout {2 * namespace.lab.patience} wget -q -O - {url} && exit 0; sleep 1; done; exit 1"
     return namespace.kubectl("exec", client, "--", "sh", "-c", loop).strip()
 
 
@@ -47,7 +47,8 @@ def test_a_pod_reaches_a_pod_on_another_machine(lab: Lab, served: Namespace) -> 
 
 def test_what_goes_between_machines_is_vxlan_on_the_wire(lab: Lab, served: Namespace) -> None:
     client, _, address = on_other_machine(lab, served)
-    capture = "timeout 30 tcpdump -n -l -T vxlan -i any -c 4 udp port 8472 and src host " + str(lab.spec.machine(lab.workers[0]).address)
+    source = lab.spec.machine(lab.workers[0]).address
+    capture = f"timeout {30 * lab.patience} tcpdump -n -l -T vxlan -i any -c 4 udp port 8472 and src host {source}"
     with subprocess.Popen(
         lab.ssh_argv(lab.workers[0], capture), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as tcpdump:
@@ -76,7 +77,7 @@ def test_service_by_cluster_ip(lab: Lab, served: Namespace) -> None:
 
 def test_service_balances_over_machines(lab: Lab, served: Namespace) -> None:
     cluster_ip = served.get("service", "web")["spec"]["clusterIP"]
-    loop = f"for i in $(seq 40); do timeout 2 wget -q -O - http://{cluster_ip}/; done"
+    loop = f"for i in $(seq 40); do timeout {2 * lab.patience} wget -q -O - http://{cluster_ip}/; done"
     answers = set(served.kubectl("exec", f"client-{lab.workers[0]}", "--", "sh", "-c", loop).split())
     assert {pods_of(served)[name]["spec"]["nodeName"] for name in answers} == set(lab.workers)
 
@@ -90,11 +91,11 @@ def test_service_by_name(lab: Lab, served: Namespace, form: str) -> None:
 def test_node_port_from_outside_on_every_machine(lab: Lab, served: Namespace) -> None:
     port = served.get("service", "web")["spec"]["ports"][0]["nodePort"]
     for machine in lab.spec.machines:
-        with urllib.request.urlopen(f"http://{machine.address}:{port}/", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://{machine.address}:{port}/", timeout=10 * lab.patience) as answer:
             assert answer.read().decode().strip() in pods_of(served)
 
 
 def test_a_pod_reaches_the_apiserver_by_its_service(lab: Lab, served: Namespace) -> None:
-    reach = f"nc -w 3 {lab.spec.api_service_address} 443 </dev/null"
+    reach = f"nc -w {3 * lab.patience} {lab.spec.api_service_address} 443 </dev/null"
     done = lab.kubectl_result("--namespace", served.name, "exec", f"client-{lab.workers[0]}", "--", "sh", "-c", reach)
     assert done.returncode == 0, done.stderr.decode()

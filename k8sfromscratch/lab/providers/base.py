@@ -4,19 +4,52 @@ The order of calls is `prepare` once, then `ensure` for each machine, in paralle
 A machine is *ready* when it answers SSH at its address with the host key from `keys`.
 """
 
+import shlex
 import socket
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
+from k8sfromscratch.lab import keys
+from k8sfromscratch.lab.record import LAB_DIR
 from k8sfromscratch.lab.spec import ClusterSpec, Machine
+
+
+@dataclass(frozen=True)
+class Access:
+    """How SSH reaches a machine.  A user that is not root has sudo."""
+
+    address: str
+    key: Path
+    known_hosts: Path
+    user: str = "root"
+    port: int = 22
+
+    def argv(self, command: str) -> list[str]:
+        """ssh's command line that runs this shell command as root."""
+        options = [f"-oUserKnownHostsFile={self.known_hosts}", "-oStrictHostKeyChecking=yes", "-oBatchMode=yes", "-oLogLevel=ERROR", f"-i{self.key}"]
+        as_root = command if self.user == "root" else f"sudo sh -c {shlex.quote(command)}"
+        return ["ssh", *options, f"-p{self.port}", f"{self.user}@{self.address}", as_root]
 
 
 class Provider(ABC):
     system_packages: ClassVar[tuple[str, ...]] = ()
     """Debian packages this provider needs on the control host."""
 
+    inventory: ClassVar[str] = "inventories/lab.py"
+    """Of its machines, for pyinfra."""
+
     def __init__(self, spec: ClusterSpec) -> None:
         self.spec = spec
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The administrator's, which a deploy writes."""
+        return LAB_DIR / "admin.kubeconfig"
+
+    def access(self, machine: Machine) -> Access:
+        return Access(str(machine.address), keys.KEY_FILE, keys.KNOWN_HOSTS)
 
     @abstractmethod
     def prepare(self) -> None:
