@@ -21,11 +21,9 @@ def deployed(namespace: Namespace) -> Namespace:
 
 def kill(lab: Lab, machine: str, unit: str) -> None:
     """SIGKILL to the service's main process; returns when systemd has started another."""
-    lab.ssh(
-        machine,
-        f"old=$(systemctl show -p MainPID --value {unit}) && [ $old -gt 0 ] && kill -KILL $old && "
-        f"timeout {30 * lab.patience} sh -c 'until new=$(systemctl show -p MainPID --value {unit}) && [ $new -gt 0 ] && [ $new -ne '$old' ]; do sleep 0.1; done'",
-    )
+    main_pid = f"$(systemctl show -p MainPID --value {unit})"
+    another = f"until new={main_pid} && [ $new -gt 0 ] && [ $new -ne '$old' ]; do sleep 0.1; done"
+    lab.ssh(machine, f"old={main_pid} && [ $old -gt 0 ] && kill -KILL $old && timeout {30 * lab.patience} sh -c '{another}'")
 
 
 def apiserver_is_ready(lab: Lab) -> None:
