@@ -13,21 +13,21 @@ from roles.control_plane import control_plane
 from roles.etcd import etcd
 from roles.node import node
 from roles.pki import pki
-from roles.preflight import preflight
+from roles.preflight import passed, preflight, python
 from roles.runtime import runtime
 
 preflight()
 
-_made = artifacts.ensure()
-_wheel = f"{_made.environment.dependencies_hash} {_made.environment.project_hash}"
-
-base(_made.environment)
-pki()
-if "masters" in host.groups:
-    etcd(wheel=_wheel)
-runtime(images=_made.images)
-if "masters" in host.groups:
-    control_plane(wheel=_wheel)
-    addons(image=_made.image("addons").reference)
-node(wheel=_wheel)
-checks()
+if passed():
+    _made = artifacts.ensure(python())
+    _wheel = _made.environment.identity
+    base(_made.environment)
+    pki()
+    if "masters" in host.groups:
+        etcd(wheel=_wheel)
+    runtime(images=_made.images)
+    if "masters" in host.groups:
+        control_plane(wheel=_wheel)
+        addons(image=_made.image("addons").reference)
+    node(wheel=_wheel)
+    checks()

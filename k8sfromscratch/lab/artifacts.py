@@ -10,6 +10,7 @@ from functools import cache
 from k8sfromscratch.lab import environment, images, wheelhouse
 from k8sfromscratch.lab.environment import Environment
 from k8sfromscratch.lab.images import Image
+from k8sfromscratch.lab.wheelhouse import NODE_PYTHON
 
 _LOCK = threading.Lock()
 
@@ -23,12 +24,17 @@ class Artifacts:
         return next(image for image in self.images if image.name == name)
 
 
-def ensure() -> Artifacts:
+def ensure(python: str = NODE_PYTHON) -> Artifacts:
+    """For machines with that Python; images are the same for all, with a Python of their own."""
     with _LOCK:
-        return _ensure()
+        return Artifacts(_environment(python), _images())
 
 
 @cache
-def _ensure() -> Artifacts:
-    wheels = wheelhouse.ensure()
-    return Artifacts(environment.ensure(wheels), tuple(images.ensure(wheels)))
+def _environment(python: str) -> Environment:
+    return environment.ensure(wheelhouse.ensure(python))
+
+
+@cache
+def _images() -> tuple[Image, ...]:
+    return tuple(images.ensure(wheelhouse.ensure(NODE_PYTHON)))

@@ -1,7 +1,8 @@
 """The wheels that nodes install, gathered once on the control host, so that nodes need no network.
 
 Two archives, each named by a hash of what it was made from: the dependencies (large, changes when pyproject.toml's lists do) and our
-own wheel (small, changes with the source).  Wheels are chosen for the nodes' Python, not for the control host's.
+own wheel (small, changes with the source).  Wheels are chosen for the nodes' Python, not for the control host's; where nodes have different
+Pythons, there is an archive of dependencies for each.
 """
 
 import hashlib
@@ -18,8 +19,9 @@ from k8sfromscratch.lab.spec import ROOT
 
 NODE_EXTRAS = ("node",)
 NODE_PYTHON = "3.11"
-"""Debian 12's own."""
-NODE_PLATFORMS = tuple(f"manylinux_2_{minor}_x86_64" for minor in (36, 35, 34, 31, 28, 27, 24, 17)) + ("manylinux2014_x86_64",)
+"""Debian 12's own: what the lab's machines and the container images have."""
+NODE_PLATFORMS = tuple(f"manylinux_2_{minor}_x86_64" for minor in (35, 34, 31, 28, 27, 24, 17)) + ("manylinux2014_x86_64",)
+"""Up to the oldest glibc of a supported release: Ubuntu 22.04's."""
 
 PROJECT_FILES = ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE")
 PROJECT_DIRECTORIES = ("k8sfromscratch",)
@@ -29,21 +31,22 @@ GENERATED = ROOT / "k8sfromscratch" / "api" / "data"
 
 @dataclass(frozen=True)
 class Wheelhouse:
-    """`dependencies` is a tar of wheels (pip's own among them), `project` our wheel; the hashes say what they were made from."""
+    """`dependencies` is a tar of wheels (pip's own among them) for `python` ("3.11"), `project` our wheel; the hashes say what they were made from."""
 
+    python: str
     dependencies: Path
     dependencies_hash: str
     project: Path
     project_hash: str
 
 
-def ensure() -> Wheelhouse:
+def ensure(python: str = NODE_PYTHON) -> Wheelhouse:
     requirements = _requirements()
-    dependencies_hash = hashlib.sha256("\n".join((NODE_PYTHON, *NODE_PLATFORMS, *requirements)).encode()).hexdigest()[:16]
+    dependencies_hash = hashlib.sha256("\n".join((python, *NODE_PLATFORMS, *requirements)).encode()).hexdigest()[:16]
     project_hash = _source_hash()
     dependencies = CACHE_DIR / "wheelhouse" / f"dependencies-{dependencies_hash}.tar"
     if not dependencies.exists():
-        _download(requirements, dependencies)
+        _download(requirements, python, dependencies)
     project_directory = CACHE_DIR / "wheelhouse" / f"project-{project_hash}"
     if not project_directory.exists():
         _build(project_directory)
@@ -51,7 +54,7 @@ def ensure() -> Wheelhouse:
         if old.is_dir() and old != project_directory:
             shutil.rmtree(old, ignore_errors=True)
     (project,) = project_directory.glob("*.whl")
-    return Wheelhouse(dependencies, dependencies_hash, project, project_hash)
+    return Wheelhouse(python, dependencies, dependencies_hash, project, project_hash)
 
 
 def _requirements() -> list[str]:
@@ -74,11 +77,11 @@ def _source_hash() -> str:
     return digest.hexdigest()[:16]
 
 
-def _download(requirements: list[str], archive: Path) -> None:
+def _download(requirements: list[str], python: str, archive: Path) -> None:
     directory = archive.with_suffix(".wheels")
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
-    run([sys.executable, "-m", "pip", "download", "--quiet", f"--dest={directory}", *for_nodes(), *requirements], timeout_s=900)
+    run([sys.executable, "-m", "pip", "download", "--quiet", f"--dest={directory}", *for_nodes(python), *requirements], timeout_s=900)
     fresh = archive.with_suffix(".new")
     with tarfile.open(fresh, "w") as tar:
         for wheel in sorted(directory.iterdir()):
@@ -96,10 +99,10 @@ def _build(directory: Path) -> None:
     fresh.rename(directory)
 
 
-def for_nodes() -> list[str]:
+def for_nodes(python: str = NODE_PYTHON) -> list[str]:
     """pip's options that choose wheels for the nodes' Python, whatever Python runs pip here."""
     return [
-        *("--only-binary=:all:", "--implementation=cp", f"--python-version={NODE_PYTHON}"),
-        *(f"--abi={abi}" for abi in (f"cp{NODE_PYTHON.replace('.', '')}", "abi3", "none")),
+        *("--only-binary=:all:", "--implementation=cp", f"--python-version={python}"),
+        *(f"--abi={abi}" for abi in (f"cp{python.replace('.', '')}", "abi3", "none")),
         *(f"--platform={platform}" for platform in NODE_PLATFORMS),
     ]

@@ -13,16 +13,13 @@ from pyinfra.api.deploy import deploy
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
-from k8sfromscratch.lab.environment import Environment
-from k8sfromscratch.lab.wheelhouse import NODE_PYTHON
+from k8sfromscratch.lab.environment import VENV, Environment
 from roles.lib.facts import MissingModules, MissingPackages, MissingUsers, Texts
 from roles.lib.files import File, files
 
-VENV = "/opt/k8sfromscratch"
 PYTHON = f"{VENV}/bin/python"
-SITE = f"{VENV}/lib/python{NODE_PYTHON}/site-packages"
 
-PACKAGES = ("python3", "libstdc++6", "ca-certificates", "iproute2", "nftables", "iptables", "conntrack", "procps")
+PACKAGES = ("libstdc++6", "ca-certificates", "iproute2", "nftables", "iptables", "conntrack", "procps")
 USERS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 MODULES = ("overlay", "br_netfilter", "vxlan", "nf_conntrack", "nf_tables")
 SYSCTLS = {
@@ -35,7 +32,7 @@ SYSCTLS = {
 
 @deploy("Base")
 def base(wanted: Environment) -> None:
-    packages(name="System packages", wanted=PACKAGES)
+    packages(name="System packages", wanted=(f"python{wanted.python}", *PACKAGES))
     files(
         name="Kernel settings and users",
         wanted=[
@@ -82,18 +79,18 @@ def environment(wanted: Environment) -> Generator[Any, None, None]:
     present = host.get_fact(Texts, paths=list(stamps.values()))
     new_dependencies = present.get(stamps["dependencies"]) != wanted.dependencies_hash
     if new_dependencies:
-        yield f"rm -rf {VENV} && python3 -m venv --without-pip {VENV}"
-        yield from _unpacked(wanted.dependencies, wanted.compiled, SITE)
+        yield f"rm -rf {VENV} && {wanted.interpreter} -m venv --without-pip {VENV}"
+        yield from _unpacked(wanted.dependencies, wanted, wanted.site)
         yield f"echo {wanted.dependencies_hash} > {stamps['dependencies']}"
     if new_dependencies or present.get(stamps["project"]) != wanted.project_hash:
-        yield f"rm -rf {SITE}/k8sfromscratch {SITE}/k8sfromscratch-*"
-        yield from _unpacked(wanted.project, wanted.compiled, f"{SITE}/k8sfromscratch")
+        yield f"rm -rf {wanted.site}/k8sfromscratch {wanted.site}/k8sfromscratch-*"
+        yield from _unpacked(wanted.project, wanted, f"{wanted.site}/k8sfromscratch")
         yield f"echo {wanted.project_hash} > {stamps['project']}"
 
 
-def _unpacked(archive: Path, compiled: bool, what: str) -> Generator[Any, None, None]:
+def _unpacked(archive: Path, wanted: Environment, what: str) -> Generator[Any, None, None]:
     there = f"/var/tmp/{archive.name}"
     yield FileUploadCommand(str(archive), there)
-    yield f"tar -xzf {there} -C {SITE} && rm {there}"
-    if not compiled:
+    yield f"tar -xzf {there} -C {wanted.site} && rm {there}"
+    if not wanted.compiled:
         yield f"{PYTHON} -m compileall -q -j 0 {what}"

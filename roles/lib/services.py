@@ -16,6 +16,7 @@ from pyinfra.api.command import FileUploadCommand
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
+from k8sfromscratch.lab.environment import VENV
 from roles.lib.facts import Answers, Files, Units
 from roles.lib.files import File, render
 
@@ -77,6 +78,6 @@ def healthy(unit: str, check: str, timeout_s: int = 60) -> Generator[str, None, 
 
 
 def health_check(url: str, *, ca: str = "") -> str:
-    """A shell command that succeeds when the URL answers 200.  Python is the client that every machine has."""
+    """A shell command that succeeds when the URL answers 200.  Our Python is the client that every machine has."""
     context = f", context=ssl.create_default_context(cafile={ca!r})" if ca else ""
-    return "python3 -c " + shlex.quote(f"import ssl, urllib.request as r; r.urlopen({url!r}, timeout=5{context})")
+    return f"{VENV}/bin/python -c " + shlex.quote(f"import ssl, urllib.request as r; r.urlopen({url!r}, timeout=5{context})")

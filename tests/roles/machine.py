@@ -155,7 +155,7 @@ _COMMANDS: list[tuple[str, Callable[..., None]]] = [
     (r"DEBIAN_FRONTEND=noninteractive apt-get .* -y (.+)", lambda self, names: self.packages.update(names.split())),
     (r"ctr --namespace k8s.io images import (\S+) && rm \S+", Machine._import),
     (r"rm (?:-rf )?(.+) && echo (\S+) > (\S+)", Machine._stamp),
-    (r"rm -rf \S+ && python3 -m venv .+", _nothing),
+    (r"rm -rf \S+ && /usr/bin/python3[.]\d+ -m venv .+", _nothing),
     (r"rm -rf \S+/k8sfromscratch \S+/k8sfromscratch-\*", _nothing),
     (r"tar -xzf (\S+) -C \S+ && rm \S+", lambda self, archive: self.contents.pop(archive)),
     (r"/opt/k8sfromscratch/bin/python -m compileall .+", _nothing),

@@ -57,7 +57,7 @@ def worker(data: dict[str, Any]) -> Machine:
 def environment(tmp_path: Path) -> Environment:
     (tmp_path / "dependencies-d1.tar.gz").write_bytes(b"all")
     (tmp_path / "project-p1.tar.gz").write_bytes(b"ours")
-    return Environment(tmp_path / "dependencies-d1.tar.gz", "d1", tmp_path / "project-p1.tar.gz", "p1", True)
+    return Environment("3.11", tmp_path / "dependencies-d1.tar.gz", "d1", tmp_path / "project-p1.tar.gz", "p1", True)
 
 
 def converges(module: ModuleType, role: Any, machine: Machine, *, others: list[Machine], **arguments: Any) -> list[str]:
@@ -83,8 +83,8 @@ def test_base_installs_only_what_changed(worker: Machine, master: Machine, envir
 def test_base_compiles_where_the_control_host_could_not(worker: Machine, environment: Environment) -> None:
     ran = run_role(base, base.base, worker, [], wanted=replace(environment, compiled=False))
     assert [command for command in ran if "compileall" in command] == [
-        f"{base.PYTHON} -m compileall -q -j 0 {base.SITE}",
-        f"{base.PYTHON} -m compileall -q -j 0 {base.SITE}/k8sfromscratch",
+        f"{base.PYTHON} -m compileall -q -j 0 {environment.site}",
+        f"{base.PYTHON} -m compileall -q -j 0 {environment.site}/k8sfromscratch",
     ]
 
 

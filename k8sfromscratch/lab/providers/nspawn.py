@@ -46,10 +46,14 @@ class NspawnProvider(Provider):
                 raise MissingTool("nspawn machines need root: run it as root, or with sudo")
             self._refuse_another_lab()
             network.check_ranges(self.spec)
-            node_image.ensure(self.spec.debian)
+            self.image()
             keys.ensure(self.spec)
             network.ensure(self.spec)
             self._prepared = True
+
+    def image(self) -> Path:
+        """The root that machines are copies of, made unless it is there."""
+        return node_image.ensure(self.spec.debian)
 
     def ensure(self, machine: Machine) -> bool:
         self.prepare()
@@ -103,7 +107,7 @@ class NspawnProvider(Provider):
         root.parent.mkdir(parents=True, exist_ok=True)
         copy = root.with_suffix(".new")
         shutil.rmtree(copy, ignore_errors=True)
-        run(["cp", "--archive", "--reflink=auto", node_image.path(self.spec.debian), copy])
+        run(["cp", "--archive", "--reflink=auto", self.image(), copy])
         for name, (mode, text) in self._own_files(machine).items():
             file = copy / name
             file.parent.mkdir(parents=True, exist_ok=True)
