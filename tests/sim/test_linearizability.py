@@ -1,6 +1,10 @@
-"""The checker itself: good and bad histories."""
+"""The checker itself: good and bad histories, and any small one against the definition."""
+
+from itertools import permutations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from k8sfromscratch.testing.linearizability import Operation, is_linearizable
 
@@ -31,3 +35,50 @@ def r(called: int, returned: int, value: bytes | None) -> Operation:
 )
 def test_known_histories(history: list[Operation], good: bool) -> None:
     assert is_linearizable(history) is good
+
+
+def by_definition(history: list[Operation]) -> bool:
+    """All orders of all that may have happened, one after the other."""
+    read = {op.value for op in history if not op.write}
+    ops = [op for op in history if op.returned is not None or op.value in read]
+    for order in permutations(ops):
+        late = any(after.returned is not None and after.returned < before.called for at, before in enumerate(order) for after in order[at + 1 :])
+        value: bytes | None = None
+        explained = True
+        for op in order:
+            value, explained = (op.value, explained) if op.write else (value, explained and op.value == value)
+        if explained and not late:
+            return True
+    return False
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[Operation]:
+    times = st.integers(0, 8)
+    found = []
+    for number in range(draw(st.integers(0, 3))):
+        called = draw(times)
+        found.append(w(called, draw(st.none() | st.integers(called, 9)), b"%d" % number))
+    values = st.sampled_from([None, *(op.value for op in found)])
+    for _ in range(draw(st.integers(0, 2))):
+        called = draw(times)
+        found.append(r(called, draw(st.integers(called, 9)), draw(values)))
+    return found
+
+
+@settings(max_examples=800, deadline=None, derandomize=True)
+@given(histories())
+def test_as_by_definition(history: list[Operation]) -> None:
+    assert is_linearizable(history) is by_definition(history)
+
+
+def test_many_writes_at_once_are_no_search() -> None:
+    history = [w(number % 7, None if number % 3 else 5000, b"%d" % number) for number in range(1000)]
+    history += [r(6000 + number, 6001 + number, b"%d" % number) for number in range(2)]
+    assert is_linearizable(history)
+    assert not is_linearizable([*history, r(9000, 9001, b"0")])
+
+
+def test_what_is_written_twice_is_refused() -> None:
+    with pytest.raises(ValueError, match="twice"):
+        is_linearizable([w(0, 1, b"1"), w(2, 3, b"1")])
