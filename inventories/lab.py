@@ -11,6 +11,8 @@ try:
     _spec = load_spec()
 except SpecError as _error:
     raise SystemExit(str(_error)) from None
+if _spec.provider == "vagrant":
+    raise SystemExit("Vagrant's machines are made by `vagrant up` and listed in inventories/vagrant.py")
 
 masters = [f"@lab/{machine.name}" for machine in _spec.machines if machine.role == "master"]
 workers = [f"@lab/{machine.name}" for machine in _spec.machines if machine.role == "worker"]

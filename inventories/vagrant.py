@@ -1,4 +1,4 @@
-"""The machines that `vagrant up` made, as a pyinfra inventory: `pyinfra inventories/vagrant.py fact server.Kernel`.
+"""The machines that `vagrant up` made, as a pyinfra inventory: `pyinfra inventories/vagrant.py deploy.py` deploys the cluster on them again.
 
 What machines there are comes from the Vagrantfile (and so from `lab.yaml` and LAB_*), how they are reached from Vagrant.
 pyinfra evaluates this file more than once: it only reads.
@@ -30,6 +30,10 @@ def _host(machine: vagrant.VagrantMachine) -> tuple[str, dict[str, Any]]:
         "ssh_look_for_keys": False,
         "node_name": machine.name,
         "node_address": str(_spec.machine(machine.name).address),
+        "pki_directory": str(vagrant.directory() / "pki"),
+        "admin_kubeconfig": str(vagrant.directory() / "admin.kubeconfig"),
+        # There may be no KVM: health checks get more time.
+        "patience": 6,
         "_sudo": True,
     }
     return machine.name, data

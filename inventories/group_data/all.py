@@ -17,4 +17,4 @@ pki_directory = str(LAB_DIR / "pki")
 admin_kubeconfig = str(LAB_DIR / "admin.kubeconfig")
 node_monitor_grace_period_s = 40.0
 # Times a health check's time limit: without KVM everything takes ten times as long.
-patience = 1 if _spec.provider == "nspawn" else 5
+patience = 1 if _spec.provider == "nspawn" else 6

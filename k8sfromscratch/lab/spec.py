@@ -69,13 +69,6 @@ class ClusterSpec(BaseModel):
             raise ValueError("more than one master is not supported yet")
         return masters
 
-    @field_validator("provider")
-    @classmethod
-    def _known_provider(cls, provider: str) -> str:
-        if provider == "vagrant":
-            raise ValueError("Vagrant's machines are made by `vagrant up` and deployed with inventories/vagrant.py, not by the lab")
-        return provider
-
     @field_validator("runtime")
     @classmethod
     def _known_runtime(cls, runtime: str) -> str:

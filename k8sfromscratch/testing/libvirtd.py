@@ -1,5 +1,8 @@
 """libvirt's daemon, started for tests where none runs, and ended with them."""
 
+import grp
+import os
+import stat
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -8,6 +11,8 @@ from pathlib import Path
 
 START_TIMEOUT_S = 60
 URI = "qemu:///system"
+KVM = Path("/dev/kvm")
+KVM_GROUP = "kvm"
 
 
 def virsh(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -37,6 +42,7 @@ def running(directory: Path) -> Iterator[None]:
         return
     with ExitStack() as stack:
         stack.callback(remove_chains)
+        stack.enter_context(_kvm_for_its_group())
         for daemon in ("virtlogd", "libvirtd"):
             stack.enter_context(_daemon(daemon, directory))
         answered = threading.Event()
@@ -47,6 +53,27 @@ def running(directory: Path) -> Iterator[None]:
         else:
             raise AssertionError(f"libvirtd does not answer:\n{(directory / 'libvirtd.log').read_text()[-2000:]}")
         yield
+
+
+@contextmanager
+def _kvm_for_its_group(device: Path = KVM) -> Iterator[None]:
+    """Where no udev runs, KVM's device is for root alone.  libvirt's QEMU, a user of its own, is in the device's group; libvirt, which starts as root,
+    finds KVM there, then finds it gone, and so examines QEMU anew at each step: minutes for each machine."""
+    try:
+        before, group = device.stat(), grp.getgrnam(KVM_GROUP).gr_gid
+    except (FileNotFoundError, KeyError):
+        yield
+        return
+    if before.st_gid == group or before.st_mode & stat.S_IROTH:
+        yield
+        return
+    os.chown(device, -1, group)
+    device.chmod(stat.S_IMODE(before.st_mode) | stat.S_IRGRP | stat.S_IWGRP)
+    try:
+        yield
+    finally:
+        os.chown(device, -1, before.st_gid)
+        device.chmod(stat.S_IMODE(before.st_mode))
 
 
 def remove_chains() -> None:

@@ -30,7 +30,6 @@ def test_environment_overrides_the_file(tmp_path: Path) -> None:
         ("workers: two", {}, "workers: Input should be a valid integer"),
         ("", {"LAB_WORKERS": "-1"}, "workers: Input should be greater than or equal to 0 (got '-1', from LAB_WORKERS)"),
         ("masters: 3", {}, "masters: more than one master is not supported yet"),
-        ("provider: vagrant", {}, "provider: Vagrant's machines are made by `vagrant up`"),
         ("provider: xen", {}, "provider: Input should be 'nspawn', 'libvirt' or 'vagrant'"),
         ("runtime: docker", {}, "runtime: the runtime 'docker' is not supported yet"),
         ("name: Not_a_name", {}, "name: String should match pattern"),

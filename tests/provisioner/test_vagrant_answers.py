@@ -22,6 +22,12 @@ Host master-1
   IdentityFile /another
   IdentitiesOnly yes
 
+Host worker-1
+  HostName 192.168.121.58
+  User vagrant
+  Port 2222
+  IdentityFile /another
+
 """
 
 
@@ -30,6 +36,8 @@ def test_states_of_machines() -> None:
 
 
 def test_how_ssh_reaches_a_machine() -> None:
-    options = ssh_options(SSH_CONFIG)
+    hosts = ssh_options(SSH_CONFIG)
+    assert list(hosts) == ["master-1", "worker-1"] and hosts["worker-1"]["Port"] == "2222"
+    options = hosts["master-1"]
     assert (options["HostName"], options["User"], options["Port"]) == ("192.168.121.57", "vagrant", "22")
     assert options["IdentityFile"] == "/srv/a user/.vagrant.d/boxes/node/0/libvirt/ssh_key"

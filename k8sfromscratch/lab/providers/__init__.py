@@ -3,11 +3,13 @@
 from k8sfromscratch.lab.providers.base import Provider
 from k8sfromscratch.lab.providers.libvirt import LibvirtProvider
 from k8sfromscratch.lab.providers.nspawn import NspawnProvider
+from k8sfromscratch.lab.providers.vagrant import VagrantProvider
 from k8sfromscratch.lab.spec import ClusterSpec
 
 PROVIDERS: dict[str, type[Provider]] = {
     "nspawn": NspawnProvider,
     "libvirt": LibvirtProvider,
+    "vagrant": VagrantProvider,
 }
 
 
