@@ -8,7 +8,7 @@ from pyinfra.api.facts import FactBase
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
-from roles.lib.cluster import masters
+from roles.lib.cluster import masters, node_of
 from roles.lib.component import PYTHON
 from roles.lib.files import File, files, render
 from roles.pki import kubeconfig
@@ -36,7 +36,8 @@ def addons(image: str) -> None:
             *manifests,
         ],
     )
-    applied(name="Objects", manifests=[manifest.path for manifest in manifests])
+    if node_of(host) == masters()[0]:
+        applied(name="Objects", manifests=[manifest.path for manifest in manifests])
 
 
 class Unapplied(FactBase[list[str]]):

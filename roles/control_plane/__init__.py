@@ -66,7 +66,7 @@ def _apiserver_argv() -> list[str]:
     return ApiServerFlags(
         advertise_address=node_of(host).address,
         secure_port=6443,
-        etcd_servers=[f"https://{master.address}:2379" for master in masters()],
+        etcd_servers=_etcd_servers(),
         etcd_cafile=f"{REMOTE}/etcd/ca.crt",
         etcd_certfile=f"{REMOTE}/apiserver-etcd-client.crt",
         etcd_keyfile=f"{REMOTE}/apiserver-etcd-client.key",
@@ -91,6 +91,13 @@ def _apiserver_argv() -> list[str]:
         proxy_client_cert_file=f"{REMOTE}/front-proxy-client.crt",
         proxy_client_key_file=f"{REMOTE}/front-proxy-client.key",
     ).argv()
+
+
+def _etcd_servers() -> list[str]:
+    """The member beside it first: it is used while it is there."""
+    own = node_of(host)
+    others = [master for master in masters() if master != own]
+    return [f"https://{master.address}:2379" for master in (own, *others)]
 
 
 def _controller_manager_argv(config: File) -> list[str]:

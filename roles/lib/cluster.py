@@ -1,9 +1,12 @@
-"""What a role knows of the cluster it builds: the inventory's groups, and each host's name and address."""
+"""What a role knows of the cluster it builds: the inventory's groups, each host's name and address, and where it finds an apiserver."""
 
 from dataclasses import dataclass
 
 from pyinfra.api.host import Host
-from pyinfra.context import inventory
+from pyinfra.context import host, inventory
+
+API_PORT = 6443
+BALANCER_PORT = 6444
 
 
 @dataclass(frozen=True)
@@ -25,3 +28,21 @@ def masters() -> list[Node]:
 
 def nodes() -> list[Node]:
     return [node_of(host) for host in inventory]
+
+
+def balanced() -> bool:
+    """Whether this machine's components reach the apiservers by a balancer of its own.
+
+    With one master there is nothing to choose from.  An `api_address` that is no master's is a balancer that somebody else runs.  A master's
+    components use the apiserver beside them: where that is down, so is most of what they are for.
+    """
+    addresses = [master.address for master in masters()]
+    return len(addresses) > 1 and host.data.api_address in addresses and node_of(host).address not in addresses
+
+
+def api_server() -> str:
+    """The URL by which this machine's components reach an apiserver."""
+    me = node_of(host)
+    if me in masters():
+        return f"https://{me.address}:{API_PORT}"
+    return f"https://127.0.0.1:{BALANCER_PORT}" if balanced() else f"https://{host.data.api_address}:{API_PORT}"

@@ -1,12 +1,14 @@
-"""What makes a machine a node: the kubelet, kube-proxy and flannel, each with an identity of its own."""
+"""What makes a machine a node: the kubelet, kube-proxy and flannel, each with an identity of its own; where there are several masters, a balancer before
+them."""
 
 from pyinfra.api.deploy import deploy
 from pyinfra.context import host
 
+from k8sfromscratch.components.balancer.config import BalancerFlags
 from k8sfromscratch.components.flannel.config import FlannelFlags
 from k8sfromscratch.components.kubelet.config import KubeletFlags
 from k8sfromscratch.components.proxy.config import ProxyFlags
-from roles.lib.cluster import node_of
+from roles.lib.cluster import API_PORT, BALANCER_PORT, balanced, masters, node_of
 from roles.lib.component import component_unit
 from roles.lib.files import files
 from roles.lib.services import health_check, healthy, services
@@ -16,6 +18,8 @@ from roles.pki import REMOTE, authority, certificate, kubeconfig
 @deploy("Node")
 def node(wheel: str) -> None:
     me = node_of(host)
+    if balanced():
+        _balancer(wheel)
     serving = certificate(f"kubelet-server-{me.name}", at="kubelet", owner="root")
     configs = {
         name: kubeconfig(certificate_name, user=user, at=f"/etc/kubernetes/{name}.kubeconfig")
@@ -56,3 +60,16 @@ def node(wheel: str) -> None:
     healthy(name="kubelet is healthy", unit="kubelet.service", check=health_check("http://127.0.0.1:10248/healthz"))
     healthy(name="flannel is healthy", unit="flanneld.service", check=health_check("http://127.0.0.1:10247/healthz"))
     healthy(name="kube-proxy is healthy", unit="kube-proxy.service", check=health_check("http://127.0.0.1:10256/healthz"))
+
+
+def _balancer(wheel: str) -> None:
+    flags = BalancerFlags(
+        port=BALANCER_PORT,
+        backends=[f"{master.address}:{API_PORT}" for master in masters()],
+        certificate_authority=f"{REMOTE}/ca.crt",
+    )
+    text = component_unit(
+        "apiserver-balancer", "balancer", argv=flags.argv(), reads=[authority()], wheel=wheel, description="Way to whichever Kubernetes API server is well"
+    )
+    services(name="apiserver-balancer", units={"apiserver-balancer.service": text})
+    healthy(name="An apiserver is reached", unit="apiserver-balancer.service", check=health_check("http://127.0.0.1:10246/healthz"))

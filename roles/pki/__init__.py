@@ -11,6 +11,7 @@ import json
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 from pyinfra.api.deploy import deploy
 from pyinfra.context import host
 
-from roles.lib.cluster import Node, masters, nodes
+from roles.lib.cluster import API_PORT, Node, api_server, masters, nodes
 from roles.lib.files import File, files, render
 
 REMOTE = "/etc/kubernetes/pki"
@@ -29,7 +30,7 @@ _LOCK = threading.Lock()
 def pki() -> None:
     files(name="The cluster's authority", wanted=[authority()])
     admin = Path(host.data.admin_kubeconfig)
-    text = kubeconfig("admin", user="kubernetes-admin", at="").content
+    text = _kubeconfig("admin", "kubernetes-admin", _administrators_clusters())
     if not admin.exists() or admin.read_text() != text:
         admin.parent.mkdir(parents=True, exist_ok=True)
         admin.touch(mode=0o600)
@@ -70,21 +71,26 @@ def service_account_keys(owner: str) -> list[File]:
 
 
 def kubeconfig(name: str, *, user: str, at: str, owner: str = "root") -> File:
-    """The kubeconfig of the client certificate of that name."""
+    """The kubeconfig, for a component of this machine, of the client certificate of that name."""
+    return File(at, _kubeconfig(name, user, {host.data.cluster_name: api_server()}), mode="600", owner=owner, group=owner)
+
+
+def _administrators_clusters() -> dict[str, str]:
+    """The cluster by its address, and with several masters also by each: kubectl tries no other server by itself, but takes `--context`."""
+    name = host.data.cluster_name
+    found = {name: f"https://{host.data.api_address}:{API_PORT}"}
+    if len(masters()) > 1:
+        found |= {f"{name}-{master.name}": f"https://{master.address}:{API_PORT}" for master in masters()}
+    return found
+
+
+def _kubeconfig(name: str, user: str, clusters: Mapping[str, str]) -> str:
+    """`clusters`: name → the apiserver's URL; the first is the current context's."""
 
     def encoded(file: str) -> str:
         return base64.b64encode(_text(file).encode()).decode()
 
-    text = render(
-        "kubeconfig.j2",
-        cluster=host.data.cluster_name,
-        server=f"https://{host.data.api_address}:6443",
-        ca=encoded("ca.crt"),
-        user=user,
-        certificate=encoded(f"{name}.crt"),
-        key=encoded(f"{name}.key"),
-    )
-    return File(at, text, mode="600", owner=owner, group=owner)
+    return render("kubeconfig.j2", clusters=clusters, ca=encoded("ca.crt"), user=user, certificate=encoded(f"{name}.crt"), key=encoded(f"{name}.key"))
 
 
 def wanted() -> dict[str, Any]:
@@ -101,6 +107,8 @@ def wanted() -> dict[str, Any]:
     ]
     for master in masters():
         certificates.append(_server(f"etcd/server-{master.name}", master, common_name=master.name, authority="etcd/ca"))
+        # Members call one another and are called, with the same certificate.
+        certificates.append(_server(f"etcd/peer-{master.name}", master, common_name=master.name, authority="etcd/ca", usages=["server", "client"]))
         domain = host.data.cluster_domain
         certificates.append(
             _server(

@@ -167,7 +167,8 @@ _COMMANDS: list[tuple[str, Callable[..., None]]] = [
 
 def run_role(module: ModuleType, role: Callable[..., Any], machine: Machine, others: list[Machine] | None = None, **arguments: Any) -> list[str]:
     """Runs a role's deploy function against the machine; the commands that it carried out.  Operations run at once, in order, as pyinfra's do."""
-    everyone = [machine, *(others or [])]
+    # An inventory's order is the same wherever a role runs.
+    everyone = sorted([machine, *(others or [])], key=lambda each: each.name)
     before = len(machine.ran)
     replaced = {name: value for name, value in vars(module).items() if hasattr(value, "_inner") and hasattr(value, "__wrapped__")}
     host = SimpleNamespace(
@@ -176,7 +177,9 @@ def run_role(module: ModuleType, role: Callable[..., Any], machine: Machine, oth
         get_fact=machine.get_fact,
         data=SimpleNamespace(**machine.data, node_name=machine.name, node_address=machine.address),
     )
-    hosts = [SimpleNamespace(data=SimpleNamespace(node_name=each.name, node_address=each.address), groups=each.groups) for each in everyone]
+    hosts = [
+        SimpleNamespace(data=SimpleNamespace(node_name=each.name, node_address=each.address), groups=each.groups, get_fact=each.get_fact) for each in everyone
+    ]
 
     class Inventory(list):  # type: ignore[type-arg]
         def get_group(self, name: str) -> list[Any]:

@@ -33,7 +33,8 @@ CONNECTIONS_MAX = 4096
 
 
 class Balancer:
-    def __init__(self, backends: Sequence[str], tls: SSLContext, *, check_interval_s: float, check_timeout_s: float) -> None:
+    def __init__(self, backends: Sequence[str], tls: SSLContext, *, check_interval_s: float, check_timeout_s: float, first: int = 0) -> None:
+        """`first` is which of them the first connection goes to."""
         self.backends = [Backend(address) for address in backends]
         self.registry = CollectorRegistry()
         self.changed = asyncio.Event()
@@ -43,7 +44,7 @@ class Balancer:
         """The servers' sides of all connections."""
         self._dialling: set[asyncio.Task[None]] = set()
         self._clients: set[End] = set()
-        self._turn = 0
+        self._turn = first
         self._listener: asyncio.Server | None = None
         self._checks: list[asyncio.Task[None]] = []
         up = Gauge("apiserver_balancer_backend_up", "Whether the apiserver is ready.", ["backend"], registry=self.registry)
@@ -96,8 +97,9 @@ class Balancer:
             log.warning("a connection is refused: %d are open", CONNECTIONS_MAX)
             client.abort()
             return
+        candidates = order(self.backends, self._turn)
         self._turn += 1
-        for backend in order(self.backends, self._turn):
+        for backend in candidates:
             server = await self._dial(backend)
             if server is not None:
                 join(client, server)
@@ -172,7 +174,9 @@ async def run(flags: BalancerFlags, env: Env) -> None:
         tls = client_context(ca_file=flags.certificate_authority)
     except TlsError as error:
         raise StartError(str(error)) from error
-    balancer = Balancer(flags.backends, tls, check_interval_s=flags.check_interval, check_timeout_s=flags.check_timeout)
+    # Machines that all begin with the same one would leave the others idle.
+    first = env.rng.randrange(len(flags.backends))
+    balancer = Balancer(flags.backends, tls, check_interval_s=flags.check_interval, check_timeout_s=flags.check_timeout, first=first)
     handler = health_handler(balancer.registry, {"apiservers": balancer.problem})
     server = await serve(handler, host=flags.healthz_bind_address, port=flags.healthz_port) if flags.healthz_port else None
     try:
