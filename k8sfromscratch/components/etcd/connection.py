@@ -77,10 +77,9 @@ Page = Callable[[str], tuple[int, str, bytes]]
 
 class ClientConnection(asyncio.Protocol):
     def __init__(self, unary: Mapping[str, Unary], streams: Mapping[str, OpenStream], page: Page, connections: "set[ClientConnection]") -> None:
-        self.rpc = grpc.GrpcServer(MESSAGE_MAX_BYTES)
+        self.rpc = grpc.GrpcServer(MESSAGE_MAX_BYTES, unary)
         self._unary, self._open_stream, self._page, self._connections = unary, streams, page, connections
         self._transport: asyncio.Transport | None = None
-        self._methods: dict[int, tuple[Unary, Headers]] = {}
         self._streams: dict[int, Stream] = {}
         self._speaks: str = ""
         self._head = b""
@@ -96,7 +95,6 @@ class ClientConnection(asyncio.Protocol):
         for stream in list(self._streams.values()):
             stream.closed()
         self._streams.clear()
-        self._methods.clear()
 
     def data_received(self, data: bytes) -> None:
         if self._speaks != "h2":
@@ -105,15 +103,19 @@ class ClientConnection(asyncio.Protocol):
                 return
             data, self._head = self._head, b""
         for event in self.rpc.receive(data):
+            if isinstance(event, grpc.Request):  # nearly all of them, so it is asked first
+                self._unary[event.head.method](event.message, Call(self, event.stream, event.head.metadata))
+                continue
             match event:
                 case grpc.Message(stream, message):
-                    self._on_message(stream, message)
+                    if stream in self._streams:
+                        self._streams[stream].message(message)
                 case grpc.Called():
                     self._on_call(event)
                 case grpc.HalfClosed(stream):
-                    self._on_half_closed(stream)
+                    if stream in self._streams:
+                        self._streams[stream].half_closed()
                 case grpc.Cancelled(stream):
-                    self._methods.pop(stream, None)
                     cancelled = self._streams.pop(stream, None)
                     if cancelled is not None:
                         cancelled.closed()
@@ -132,7 +134,6 @@ class ClientConnection(asyncio.Protocol):
         return next((value for names in subject for key, value in names if key == "commonName"), "")
 
     def forget(self, stream: int) -> None:
-        self._methods.pop(stream, None)
         self._streams.pop(stream, None)
 
     def send(self, number: int, message: bytes) -> None:
@@ -160,31 +161,11 @@ class ClientConnection(asyncio.Protocol):
         self._close()
 
     def _on_call(self, called: grpc.Called) -> None:
-        unary = self._unary.get(called.method)
-        if unary is not None:
-            self._methods[called.stream] = unary, called.metadata
-            return
         opener = self._open_stream.get(called.method)
         if opener is not None:
             self._streams[called.stream] = opener(Call(self, called.stream, called.metadata))
             return
         self.rpc.finish(called.stream, grpc.UNIMPLEMENTED, f"etcdserver: {called.method} is not supported by this server")
-
-    def _on_message(self, stream: int, message: bytes) -> None:
-        method = self._methods.pop(stream, None)
-        if method is not None:
-            method[0](message, Call(self, stream, method[1]))
-            return
-        streaming = self._streams.get(stream)
-        if streaming is not None:
-            streaming.message(message)
-
-    def _on_half_closed(self, stream: int) -> None:
-        if self._methods.pop(stream, None) is not None:
-            self.rpc.finish(stream, grpc.INTERNAL, "grpc: the call ended without a request")
-        streaming = self._streams.get(stream)
-        if streaming is not None:
-            streaming.half_closed()
 
     def _flush(self) -> None:
         self._flushing = False

@@ -1,13 +1,17 @@
 """gRPC over HTTP/2 (the protocol of PROTOCOL-HTTP2.md), both sides, without sockets.
 
-    server   receive(bytes) ─► Called, Message, HalfClosed, Cancelled        reply / send / finish ─► bytes
+    server   receive(bytes) ─► Request of a unary call                       reply / finish ─► bytes
+                           ─► Called, Message, HalfClosed, Cancelled        send / finish ─► bytes
     client   call / send / half_close / cancel ─► bytes                      receive(bytes) ─► Message, Finished, Disconnected
+
+Nearly all calls of a server are unary: one question in one frame, one answer.  Such a call is one event, and nothing is made for it but that: what its
+headers mean is remembered with them, and the bytes are only gathered where they come in pieces.
 
 Every message is a flag byte, a length of four, and the bytes.  Compressed messages are refused as UNIMPLEMENTED: we announce no encoding.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
@@ -20,13 +24,22 @@ UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS, UNAUTHENTICATED = 12, 13, 14, 1
 
 MESSAGE_MAX_BYTES = 128 * 1024 * 1024
 """A longer answer is refused, and a longer request where the server sets no lower bound."""
-PATHS_MAX = 256
-"""Different request headers remembered a connection."""
+HEADS_MAX = 256
+"""Different headers and trailers remembered a connection."""
 
 _RESPONSE = encode_headers([(":status", "200"), ("content-type", "application/grpc")])
 _TRAILERS_OK = encode_headers([("grpc-status", "0")])
 _TIMEOUT = re.compile(r"(\d{1,8})([HMSmun])")
 _UNITS_S = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
+
+
+@dataclass(slots=True)
+class Request:
+    """A whole unary call, to be answered with `reply` or `finish`."""
+
+    stream: int
+    head: "Head"
+    message: bytes
 
 
 @dataclass(slots=True)
@@ -84,11 +97,12 @@ class TooLarge(ValueError):
 
 
 class _Assembler:
-    """Cuts a stream's bytes into messages."""
+    """Cuts a stream's bytes into messages.  `given`: a unary call's one has been told."""
 
-    __slots__ = ("_buffer", "_max_bytes", "_needed")
+    __slots__ = ("_buffer", "_max_bytes", "_needed", "given")
 
     def __init__(self, max_bytes: int) -> None:
+        self.given = False
         self._buffer = bytearray()
         self._max_bytes = max_bytes
         self._needed = 5
@@ -129,34 +143,46 @@ def framed(message: bytes) -> bytes:
     return b"\0" + len(message).to_bytes(4, "big") + message
 
 
-ServerEvent = Called | Message | HalfClosed | Cancelled | Disconnected
+@dataclass(slots=True)
+class Head:
+    """What a call's headers mean: the same object for all calls that begin with the same.  `method` is "" where they are no gRPC call."""
+
+    method: str
+    metadata: Headers
+    unary: bool
+
+
+ServerEvent = Request | Called | Message | HalfClosed | Cancelled | Disconnected
 
 
 class GrpcServer:
-    """The server's side of one connection."""
+    """The server's side of one connection.  The calls of `unary` methods are told as Requests, all others in their parts."""
 
-    def __init__(self, message_max_bytes: int = MESSAGE_MAX_BYTES) -> None:
+    def __init__(self, message_max_bytes: int = MESSAGE_MAX_BYTES, unary: Container[str] = ()) -> None:
         self.http = http2.Http2Connection(client=False)
-        self._message_max_bytes = message_max_bytes
-        self._paths: dict[Headers, str] = {}
-        """Of the headers seen, the method they call; "" where they are no gRPC call.  They are nearly always the same few."""
-        self._calls: dict[int, _Assembler] = {}
+        self._message_max_bytes, self._unary = message_max_bytes, unary
+        self._heads: dict[int, Head] = {}
+        """By the identity of the headers, which are nearly always the same few objects out of the reader's memo: to hash their texts cost as much as
+        reading a frame.  An entry keeps its headers, so no others can have their identity."""
+        self._calls: dict[int, Head] = {}
+        self._parts: dict[int, _Assembler] = {}
+        """Of calls whose messages are streamed, or come in pieces."""
         self._answered: set[int] = set()
         """Streams whose response headers are out."""
 
     def receive(self, data: bytes) -> list[ServerEvent]:
         events: list[ServerEvent] = []
         for event in self.http.receive(data):
-            match event:
-                case http2.HeadersReceived(stream, headers, ended):
-                    self._on_headers(stream, headers, ended, events)
-                case http2.DataReceived(stream, chunk, ended):
-                    self._on_data(stream, chunk, ended, events)
-                case http2.StreamReset(stream, _):
-                    if self._forget(stream):
-                        events.append(Cancelled(stream))
-                case http2.ConnectionClosed(code, last, reason):
-                    events.append(Disconnected(last, code != 0 or self.http.closed, reason))
+            # Two of these are every call: told apart by type, which is cheaper than matching their fields.
+            if isinstance(event, http2.DataReceived):
+                self._on_data(event.stream, event.data, event.ended, events)
+            elif isinstance(event, http2.HeadersReceived):
+                self._on_headers(event.stream, event.headers, event.ended, events)
+            elif isinstance(event, http2.StreamReset):
+                if self._forget(event.stream):
+                    events.append(Cancelled(event.stream))
+            elif isinstance(event, http2.ConnectionClosed):
+                events.append(Disconnected(event.last_stream, event.code != 0 or self.http.closed, event.reason))
         return events
 
     def reply(self, stream: int, message: bytes) -> None:
@@ -198,41 +224,66 @@ class GrpcServer:
     def _on_headers(self, stream: int, headers: Headers, ended: bool, events: list[ServerEvent]) -> None:
         if stream in self._calls:  # trailers from a client mean nothing in gRPC
             if ended:
-                events.append(HalfClosed(stream))
+                self._on_end(stream, self._calls[stream], events)
             return
-        path = self._paths.get(headers)
-        if path is None:
+        head = self._heads.get(id(headers))
+        if head is None:
             path = _called_path(headers)
-            if len(self._paths) < PATHS_MAX:
-                self._paths[headers] = path
-        if not path:
+            head = Head(path, headers, path in self._unary)
+            if len(self._heads) < HEADS_MAX:
+                self._heads[id(headers)] = head
+        if not head.method:
             self.http.send_headers(stream, encode_headers([(":status", "415"), ("content-type", "text/plain")]), end=True)
             return
-        self._calls[stream] = _Assembler(self._message_max_bytes)
-        events.append(Called(stream, path, headers))
+        self._calls[stream] = head
+        if not head.unary:
+            events.append(Called(stream, head.method, headers))
         if ended:
-            events.append(HalfClosed(stream))
+            self._on_end(stream, head, events)
 
     def _on_data(self, stream: int, chunk: bytes, ended: bool, events: list[ServerEvent]) -> None:
-        assembler = self._calls.get(stream)
-        if assembler is None:
+        head = self._calls.get(stream)
+        if head is None:
             return
+        size = len(chunk) - 5
+        if ended and head.unary and chunk[:1] == b"\0" and int.from_bytes(chunk[1:5], "big") == size <= self._message_max_bytes and stream not in self._parts:
+            events.append(Request(stream, head, chunk[5:]))
+            return
+        self._on_part(stream, head, chunk, events)
+        if ended and stream in self._calls:
+            self._on_end(stream, head, events)
+
+    def _on_part(self, stream: int, head: Head, chunk: bytes, events: list[ServerEvent]) -> None:
+        parts = self._parts.get(stream)
+        if parts is None:
+            parts = self._parts[stream] = _Assembler(self._message_max_bytes)
         try:
-            for message in assembler.feed(chunk):
-                events.append(Message(stream, message))
+            messages = parts.feed(chunk)
         except ValueError as error:
             self.finish(stream, RESOURCE_EXHAUSTED if isinstance(error, TooLarge) else UNIMPLEMENTED, f"grpc: {error}")
             events.append(Cancelled(stream))
             return
-        if ended:
-            if assembler.incomplete:
-                self.finish(stream, INTERNAL, "grpc: the request ends in the middle of a message")
-                events.append(Cancelled(stream))
-                return
+        for message in messages:
+            if not head.unary:
+                events.append(Message(stream, message))
+            elif not parts.given:  # a unary call has one: more are ignored
+                parts.given = True
+                events.append(Request(stream, head, message))
+
+    def _on_end(self, stream: int, head: Head, events: list[ServerEvent]) -> None:
+        """The client sends no more."""
+        parts = self._parts.get(stream)
+        if parts is not None and parts.incomplete:
+            self.finish(stream, INTERNAL, "grpc: the request ends in the middle of a message")
+            events.append(Cancelled(stream))
+        elif not head.unary:
             events.append(HalfClosed(stream))
+        elif parts is None or not parts.given:
+            self.finish(stream, INTERNAL, "grpc: the call ended without a request")
 
     def _forget(self, stream: int) -> bool:
         self._answered.discard(stream)
+        self._parts.pop(stream, None)
         return self._calls.pop(stream, None) is not None
 
 
@@ -310,7 +361,7 @@ class GrpcClient:
             known = self._ends.get(headers)
             if known is None:
                 known = _end_of(headers)
-                if len(self._ends) < PATHS_MAX:
+                if len(self._ends) < HEADS_MAX:
                     self._ends[headers] = known
             events.append(Finished(stream, *known))
             return

@@ -34,6 +34,8 @@ STREAM_NUMBER_MAX = 2**31 - 1
 
 
 _HEAD = struct.Struct("!HBBBL")
+_PLAIN = END_HEADERS | PADDED | PRIORITY_FLAG
+"""Of these flags, a header block has only the first where all of its frame is the block."""
 
 
 @dataclass(slots=True)
@@ -76,17 +78,24 @@ Event = HeadersReceived | DataReceived | StreamReset | ConnectionClosed | Ponged
 
 
 @dataclass(slots=True)
-class _Stream:
-    """`pending` waits for the peer's window, `waiting` bytes of it; `end_block` are trailers to send behind it."""
+class _Unsent:
+    """What waits for the peer's window, `size` bytes of it; then the end of the stream, or `end_block`, the trailers."""
 
-    send_window: int
-    received: int = 0
-    pending: deque[memoryview] = field(default_factory=deque)
-    waiting: int = 0
+    chunks: deque[memoryview] = field(default_factory=deque)
+    size: int = 0
     end_after: bool = False
     end_block: bytes | None = None
-    closed_here: bool = False
-    closed_there: bool = False
+
+
+class _Stream:
+    """Most streams are one short question and one short answer: what the others need is made when they do."""
+
+    __slots__ = ("closed_here", "closed_there", "received", "send_window", "unsent")
+
+    def __init__(self, send_window: int) -> None:
+        self.send_window, self.received = send_window, 0
+        self.unsent: _Unsent | None = None
+        self.closed_here = self.closed_there = False
 
 
 class _Refused(Exception):
@@ -158,7 +167,7 @@ class Http2Connection:
         state, size = self._streams.get(stream), len(data)
         if state is None or state.closed_here:
             return
-        if state.pending or size > state.send_window or size > self._send_window or size > self._peer_frame_max:
+        if state.unsent is not None or size > state.send_window or size > self._send_window or size > self._peer_frame_max:
             self.send_headers(stream, block)
             self.send_data(stream, data)
             self.send_headers(stream, trailers, end=True)
@@ -172,15 +181,18 @@ class Http2Connection:
             _HEAD.pack(0, len(trailers), HEADERS, END_HEADERS | END_STREAM, stream),
             trailers,
         )
-        self._close_here(stream, state)
+        if state.closed_there:
+            del self._streams[stream]
+        else:
+            self._close_here(stream, state)
 
     def send_headers(self, stream: int, block: bytes, *, end: bool = False) -> None:
         """Headers or trailers; trailers wait behind data that waits for the window.  A stream that is gone takes nothing."""
         state = self._streams.get(stream)
         if state is None or state.closed_here:
             return
-        if end and state.pending:
-            state.end_block = block
+        if end and state.unsent is not None:
+            state.unsent.end_block = block
             return
         self._send_block(stream, block, END_STREAM if end else 0)
         if end:
@@ -191,7 +203,7 @@ class Http2Connection:
         if state is None or state.closed_here:
             return
         size = len(data)
-        if not state.pending and size <= state.send_window and size <= self._send_window and size <= self._peer_frame_max:
+        if state.unsent is None and size <= state.send_window and size <= self._send_window and size <= self._peer_frame_max:
             state.send_window -= size
             self._send_window -= size
             self._out.append(_HEAD.pack(size >> 8, size & 0xFF, DATA, END_STREAM if end else 0, stream))
@@ -199,17 +211,20 @@ class Http2Connection:
             if end:
                 self._close_here(stream, state)
             return
+        unsent = state.unsent
+        if unsent is None:
+            unsent = state.unsent = _Unsent()
         if data:
-            state.pending.append(memoryview(data))
-            state.waiting += size
-        state.end_after = end
+            unsent.chunks.append(memoryview(data))
+            unsent.size += size
+        unsent.end_after = end
         self._blocked[stream] = None
         self._drain(stream, state)
 
     def pending_bytes(self, stream: int) -> int:
         """What waits for the peer's window: a producer slows down on it."""
         state = self._streams.get(stream)
-        return state.waiting if state else 0
+        return state.unsent.size if state is not None and state.unsent is not None else 0
 
     def reset(self, stream: int, code: int = CANCEL) -> None:
         if self._streams.pop(stream, None) is not None:
@@ -285,6 +300,8 @@ class Http2Connection:
                 raise _Refused(PROTOCOL_ERROR, "a header block was interrupted")
             if kind == DATA:
                 self._on_data(stream, flags, payload, events)
+            elif kind == HEADERS and flags & _PLAIN == END_HEADERS:
+                self._headers_done(stream, flags, payload, events)
             elif kind == HEADERS:
                 self._on_headers(stream, flags, payload, events)
             else:
@@ -417,7 +434,7 @@ class Http2Connection:
         state = self._streams.get(stream)
         if state is not None:
             state.send_window += increment
-            if state.pending or state.end_after:
+            if state.unsent is not None:
                 self._drain(stream, state)
 
     def _drain_all(self) -> None:
@@ -430,17 +447,22 @@ class Http2Connection:
 
     def _drain(self, stream: int, state: _Stream) -> None:
         """Sends what the windows allow."""
-        while state.pending:
-            size = min(len(state.pending[0]), state.send_window, self._send_window, self._peer_frame_max)
+        unsent = state.unsent
+        if unsent is None:
+            self._blocked.pop(stream, None)
+            return
+        chunks = unsent.chunks
+        while chunks:
+            head = chunks[0]
+            size = min(len(head), state.send_window, self._send_window, self._peer_frame_max)
             if size <= 0:
                 return
-            head = state.pending[0]
             if size == len(head):
-                state.pending.popleft()
+                chunks.popleft()
             else:
-                state.pending[0] = head[size:]
-            state.waiting -= size
-            last = state.end_after and not state.pending
+                chunks[0] = head[size:]
+            unsent.size -= size
+            last = unsent.end_after and not chunks
             state.send_window -= size
             self._send_window -= size
             self._out.append(_HEAD.pack(size >> 8, size & 0xFF, DATA, END_STREAM if last else 0, stream))
@@ -448,11 +470,12 @@ class Http2Connection:
             if last:
                 self._close_here(stream, state)
         self._blocked.pop(stream, None)
-        if state.end_after and not state.closed_here:
+        state.unsent = None
+        if unsent.end_after and not state.closed_here:
             self._out.append(frame(DATA, END_STREAM, stream))
             self._close_here(stream, state)
-        elif state.end_block is not None and not state.closed_here:
-            self._send_block(stream, state.end_block, END_STREAM)
+        elif unsent.end_block is not None and not state.closed_here:
+            self._send_block(stream, unsent.end_block, END_STREAM)
             self._close_here(stream, state)
 
     def _close_here(self, stream: int, state: _Stream) -> None:

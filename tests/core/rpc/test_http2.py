@@ -259,3 +259,56 @@ def test_compressed_and_cut_off_messages_are_refused() -> None:
         client.http.send_data(stream, body, end=True)
         exchange(client, serving)
         assert serving.http.open_streams == 0, code
+
+
+@given(st.binary(max_size=60), st.lists(st.integers(1, 70), max_size=10), st.booleans())
+def test_a_unary_call_is_one_request_however_its_bytes_are_cut(message: bytes, cuts: list[int], ended_apart: bool) -> None:
+    client, serving = grpc.GrpcClient("a", secure=False), grpc.GrpcServer(unary={"/s/M"})
+    stream = client.call("/s/M", [("x", "y")])
+    data, at = grpc.framed(message), 0
+    for cut in [*cuts, len(data)]:
+        client.http.send_data(stream, data[at : at + cut], end=at < len(data) <= at + cut and not ended_apart)
+        at += cut
+    if ended_apart:
+        client.half_close(stream)
+    (request,), _ = exchange(client, serving)
+    assert isinstance(request, grpc.Request)
+    assert (request.stream, request.head.method, request.message) == (stream, "/s/M", message)
+    assert header(request.head.metadata, "x") == "y"
+    serving.reply(stream, b"answer")
+    _, answers = exchange(client, serving)
+    assert answers == [grpc.Message(stream, b"answer"), grpc.Finished(stream, grpc.OK, "")]
+    assert client.http.open_streams == serving.http.open_streams == 0
+
+
+def test_a_unary_call_that_ends_without_its_request_is_refused() -> None:
+    for body, text in ((b"", "the call ended without a request"), (b"\0\0\0", "the request ends in the middle of a message")):
+        client, serving = grpc.GrpcClient("a", secure=False), grpc.GrpcServer(unary={"/s/M"})
+        stream = client.call("/s/M")
+        client.http.send_data(stream, body, end=True)
+        _, answers = exchange(client, serving)
+        assert answers == [grpc.Finished(stream, grpc.INTERNAL, f"grpc: {text}")]
+        assert serving.http.open_streams == 0
+
+
+def test_a_unary_call_takes_one_request_and_no_more() -> None:
+    client, serving = grpc.GrpcClient("a", secure=False), grpc.GrpcServer(unary={"/s/M"})
+    stream = client.call("/s/M")
+    client.send(stream, b"one")
+    client.send(stream, b"two", end=True)
+    events, answers = exchange(client, serving)
+    assert [event.message for event in events if isinstance(event, grpc.Request)] == [b"one"] and len(events) == 1
+    assert answers == []
+
+
+def test_calls_with_other_headers_are_told_apart() -> None:
+    """What headers mean is remembered with them: those of a call that is gone must not speak for another's."""
+    client, serving = grpc.GrpcClient("a", secure=False), grpc.GrpcServer(unary={"/s/A", "/s/B"})
+    for turn in range(grpc.HEADS_MAX + 20):
+        for method in ("/s/A", "/s/B"):
+            stream = client.call(method, [("turn", str(turn))])
+            client.send(stream, b"", end=True)
+            (request,), _ = exchange(client, serving)
+            assert isinstance(request, grpc.Request)
+            assert request.head.method == method and header(request.head.metadata, "turn") == str(turn)
+            serving.reply(stream, b"")
