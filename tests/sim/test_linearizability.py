@@ -66,7 +66,7 @@ def histories(draw: st.DrawFn) -> list[Operation]:
     return found
 
 
-@settings(max_examples=800, deadline=None, derandomize=True)
+@settings(max_examples=300, deadline=None, derandomize=True)
 @given(histories())
 def test_as_by_definition(history: list[Operation]) -> None:
     assert is_linearizable(history) is by_definition(history)

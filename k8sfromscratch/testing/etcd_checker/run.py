@@ -1,0 +1,144 @@
+"""A run: a cluster, clients, faults from a seed, a calm, and then the question whether all that was seen is right.
+
+start ─► workers, watches ─► nemesis: rounds of faults ─► mend ─► leases run out ─► last write ─► every watch has it ─► audit ─► check
+"""
+
+import asyncio
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from k8sfromscratch.core.rpc.etcd_messages import messages as m
+from k8sfromscratch.testing.etcd_checker import checks
+from k8sfromscratch.testing.etcd_checker.client import Client, Refused, Unknown
+from k8sfromscratch.testing.etcd_checker.cluster import MEMBERS, POLL_S, Cluster
+from k8sfromscratch.testing.etcd_checker.history import History, Operation, Outcome, Watch
+from k8sfromscratch.testing.etcd_checker.nemesis import KINDS, Nemesis
+from k8sfromscratch.testing.etcd_checker.replay import Fault
+from k8sfromscratch.testing.etcd_checker.sandbox import Sandbox
+from k8sfromscratch.testing.etcd_checker.workers import LEASE_TTL_S, PREFIX, PREFIX_END, Compactor, LeaseWorker, Stop, Watcher, Worker
+
+WORKERS, LEASE_WORKERS = 8, 2
+CALM_S = 30.0
+"""In which a healthy cluster must have ended what was left to end, and told it to everybody."""
+ALL, ALL_END = b"\0", b"\0"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """`logs`: where the members' logs are left; None: nowhere.  `upstream`: the program `etcd` instead of ours.  `pretend`: the clients read serializably
+    and claim that it was linearizable, which is wrong."""
+
+    seed: int
+    rounds: int
+    logs: Path | None
+    upstream: bool = False
+    pretend: bool = False
+    only: Sequence[str] = KINDS
+
+
+async def run(options: Options) -> History:
+    """The history, which was found to be right.  Raises Fault."""
+    random, started = Random(options.seed), time.monotonic()
+
+    def say(what: str) -> None:
+        print(f"{time.monotonic() - started:7.2f} s  {what}", file=sys.stderr, flush=True)
+
+    box = Sandbox(MEMBERS)
+    logs = options.logs or box.directory
+    logs.mkdir(parents=True, exist_ok=True)
+    cluster = Cluster(box, logs, upstream=options.upstream)
+    try:
+        await cluster.mend()
+        say("all members answer")
+        history, compacted = await _storm(options, cluster, random, say)
+    finally:
+        await cluster.close()
+    checks.check(history, compacted, keepalives_count=not options.upstream)
+    return history
+
+
+async def _storm(options: Options, cluster: Cluster, random: Random, say: Callable[[str], None]) -> tuple[History, int]:
+    history, stop = History(), Stop()
+    clients = list(cluster.clients.values())
+    watchers = _watchers(options, history, clients, random)
+    workers = [Worker(f"c{each}", clients, history, Random(random.random()), pretend=options.pretend) for each in range(WORKERS)]
+    lease_workers = [LeaseWorker(f"l{each}", clients, history, Random(random.random())) for each in range(LEASE_WORKERS)]
+    compactor = Compactor(clients, history, Random(random.random()))
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            watching = [tasks.create_task(each.run()) for each in watchers]
+            working = [tasks.create_task(work(stop)) for work in (*(each.run for each in workers), *(each.run for each in lease_workers), compactor.run)]
+            await Nemesis(cluster, random, say).run(options.rounds, options.only)
+            await cluster.mend()
+            say("mended")
+            await stop.within(1.0)
+            stop.set()
+            await asyncio.wait(working)
+            await _calm(history, clients[0], watchers)
+            say(f"calm: {len(history.operations)} operations, revision {history.end_revision}")
+            for task in watching:
+                task.cancel()
+    except* Fault as faults:
+        raise faults.exceptions[0] from None
+    await _audit(history, clients)
+    return history, compactor.revision
+
+
+def _watchers(options: Options, history: History, clients: list[Client], random: Random) -> list[Watcher]:
+    """One for everything at each member, and some that go from one to the other."""
+    bookmarks = not options.upstream  # upstream's progress is right from 3.4.31 and 3.5.13 on only
+    watches = [(Watch(f"all at m{client.member}", ALL, ALL_END, whole=True, bookmarks=bookmarks), [client]) for client in clients]
+    watches += [
+        (Watch("a list's", PREFIX, PREFIX_END, bookmarks=bookmarks), clients),
+        (Watch("a key's", PREFIX + b"1", b"", bookmarks=bookmarks), clients),
+        (Watch("deletions'", PREFIX, PREFIX_END, no_puts=True, bookmarks=bookmarks), clients),
+        (Watch("leases'", b"lease/", b"lease0", prev_kv=False, bookmarks=bookmarks), clients),
+    ]
+    history.watches += [watch for watch, _ in watches]
+    return [Watcher(watch, at, Random(random.random())) for watch, at in watches]
+
+
+async def _calm(history: History, client: Client, watchers: list[Watcher]) -> None:
+    """Nobody renews a lease any more: each must end.  Then one last write comes to all.  Raises Fault."""
+    try:
+        async with asyncio.timeout(CALM_S + 2 * LEASE_TTL_S):
+            while (await client.call("Range", m.RangeRequest(key=b"lease/", range_end=b"lease0", count_only=True))).count:
+                await asyncio.sleep(POLL_S)
+    except TimeoutError:
+        raise Fault("keys of leases that nobody renews are still there") from None
+    except (Refused, Unknown) as error:
+        raise Fault(f"a calm cluster does not answer: {error}") from error
+    put = m.PutRequest(key=PREFIX + b"1", value=b"the end")
+    history.operations.append(await client.operate(Operation("the end", "Put", put, 0.0)))
+    # One revision of which every watch sees something: a deletion, and a key among the leases'.
+    delete = m.RequestOp(request_delete_range=m.DeleteRangeRequest(key=put.key))
+    mark = m.RequestOp(request_put=m.PutRequest(key=b"lease/none", value=b"the end of all"))
+    last = await client.operate(Operation("the end", "Txn", m.TxnRequest(success=[delete, mark]), 0.0))
+    history.operations.append(last)
+    if last.outcome != Outcome.OK:
+        raise Fault(f"a calm cluster does not write: {last}")
+    history.end_revision = last.answer.header.revision
+    try:
+        async with asyncio.timeout(CALM_S):
+            await asyncio.gather(*(each.reached(history.end_revision) for each in watchers))
+    except TimeoutError:
+        late = [f"{each.name} at {each.position}" for each in history.watches]
+        raise Fault(f"not every watch was told all up to {history.end_revision}: {', '.join(late)}") from None
+
+
+async def _audit(history: History, clients: list[Client]) -> None:
+    """All members hold the same.  Raises Fault."""
+    found: dict[int, Any] = {}
+    for client in clients:
+        read = await client.operate(Operation("audit", "Range", m.RangeRequest(key=ALL, range_end=ALL_END), 0.0))
+        local = await client.operate(Operation("audit", "Range", m.RangeRequest(key=ALL, range_end=ALL_END, serializable=True), 0.0, linearizable=False))
+        history.operations += [read, local]
+        hashed = await client.call("HashKV", m.HashKVRequest(revision=history.end_revision))
+        found[client.member] = hashed.hash
+    if len(set(found.values())) != 1:
+        raise Fault(f"the members do not hold the same at revision {history.end_revision}: {found}")
