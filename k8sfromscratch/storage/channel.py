@@ -1,7 +1,10 @@
 """A gRPC connection as an asyncio protocol: calls and streams of `core.rpc.grpc` over a socket.
 
-One connection carries everything.  When it breaks, all that is under way fails with Unavailable, and the next call connects again, to the next
-endpoint, after a pause that doubles up to a bound.
+One connection carries everything.  When it breaks, all that is under way fails with Unavailable, and the next call connects again: to the first
+endpoint that takes a connection, and where none does again after a pause that doubles up to a bound.
+
+With several endpoints a connection is also left when a call over it is Unavailable.  A member that is cut off from the others takes connections and
+keeps watches open, but answers nothing that needs them: whoever stayed with it would see a world that stands still.
 """
 
 import asyncio
@@ -9,7 +12,7 @@ import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple, cast
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from k8sfromscratch.core.rpc import grpc
 from k8sfromscratch.storage.interface import Unavailable
@@ -203,6 +206,12 @@ class _Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
+    def give_up(self, reason: str) -> None:
+        """Not waiting for anything more from a server that may be gone."""
+        self._fail_all(reason)
+        if self._transport is not None:
+            self._transport.abort()
+
     async def closed(self) -> None:
         self.close()
         try:
@@ -216,8 +225,7 @@ class _Connection(asyncio.Protocol):
         if self._transport is None:
             return
         if self._asked and not self._heard:
-            self._fail_all(f"the store was silent for {2 * PING_EVERY_S:g} s")
-            self._transport.abort()
+            self.give_up(f"the store was silent for {2 * PING_EVERY_S:g} s")
             return
         self._asked = not self._heard and bool(self._unary or self._streams)
         if self._asked:
@@ -270,7 +278,7 @@ class _Connection(asyncio.Protocol):
 
 
 class Channel:
-    """`endpoints` are URLs; with https a TLS context is needed.  Nothing is opened before the first call."""
+    """`endpoints` are URLs, the nearest first; with https a TLS context is needed.  Nothing is opened before the first call."""
 
     def __init__(self, endpoints: Sequence[str], tls: ssl.SSLContext | None = None) -> None:
         self._endpoints = [urlsplit(url if "//" in url else f"http://{url}") for url in endpoints]
@@ -281,6 +289,11 @@ class Channel:
         """It, and those that only finish what they have begun."""
         self._connecting: asyncio.Task[_Connection] | None = None
         self._attempts = 0
+        """Since one succeeded."""
+        self._place = 0
+        """Of the connection's endpoint."""
+        self._first = 0
+        """Place of the endpoint that is tried first when it has broken."""
         self._closed = False
 
     async def call(self, method: str, message: bytes) -> bytes:
@@ -298,10 +311,20 @@ class Channel:
         except asyncio.CancelledError:
             connection.cancel(stream)
             raise
+        except (RpcError, Unavailable) as error:
+            if isinstance(error, Unavailable) or error.code == grpc.UNAVAILABLE:
+                self._leave(connection, str(error))
+            raise
 
     async def open(self, method: str) -> Incoming:
         """Raises Unavailable."""
         return (await self._connected()).open(method)
+
+    def _leave(self, connection: _Connection, reason: str) -> None:
+        """For the endpoint after it, if there is another."""
+        if len(self._endpoints) > 1 and connection is self._connection and connection.usable:
+            self._first = (self._place + 1) % len(self._endpoints)
+            connection.give_up(f"the store at {self._endpoints[self._place].geturl()} was left: {reason}")
 
     async def close(self) -> None:
         self._closed = True
@@ -334,8 +357,23 @@ class Channel:
     async def _connect(self) -> _Connection:
         if self._attempts:
             await asyncio.sleep(min(PAUSE_FIRST_S * 2 ** min(self._attempts, DOUBLINGS_MAX), PAUSE_MAX_S))
-        endpoint = self._endpoints[self._attempts % len(self._endpoints)]
         self._attempts += 1
+        problems = []
+        for step in range(len(self._endpoints)):
+            place = (self._first + step) % len(self._endpoints)
+            try:
+                connection = await self._dial(self._endpoints[place])
+            except Unavailable as error:
+                problems.append(error)
+                continue
+            self._attempts, self._place, self._first = 0, place, 0
+            self._connection = connection
+            self._open = [each for each in self._open if not each.lost.is_set()] + [connection]
+            return connection
+        raise Unavailable("; ".join(map(str, problems))) from problems[0]
+
+    async def _dial(self, endpoint: SplitResult) -> _Connection:
+        """Raises Unavailable."""
         secure = endpoint.scheme == "https"
         try:
             async with asyncio.timeout(CONNECT_S):
@@ -344,7 +382,4 @@ class Channel:
                 )
         except (OSError, TimeoutError, ssl.SSLError) as error:
             raise Unavailable(f"the store at {endpoint.geturl()} cannot be reached: {error or 'no answer in time'}") from error
-        self._attempts = 0
-        self._connection = connection
-        self._open = [each for each in self._open if not each.lost.is_set()] + [connection]
         return connection

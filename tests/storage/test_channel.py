@@ -184,3 +184,98 @@ def test_nobody_there_is_unavailable_and_says_where() -> None:
         await channel.close()
 
     asyncio.run(main())
+
+
+class Refusing(EchoServer):
+    """A member that has lost the others: it takes connections and keeps streams open, but can answer nothing."""
+
+    def data_received(self, data: bytes) -> None:
+        for event in self.rpc.receive(data):
+            if isinstance(event, grpc.Message) and event.data != b"stream":
+                self.rpc.finish(event.stream, grpc.UNAVAILABLE, "etcdserver: no leader")
+        self.flush()
+
+
+def several(scenario: Callable[[Channel, list[list[EchoServer]]], Awaitable[None]], *kinds: type[EchoServer] | None) -> None:
+    """A channel to a server of each kind, None for one that is not there; the scenario sees the connections that each has had."""
+
+    async def main() -> None:
+        servers, ports, made = [], [], []
+        for kind in kinds:
+            connections: list[EchoServer] = []
+            each = type("Server", (kind or EchoServer,), {"made": connections})
+            server = await asyncio.get_running_loop().create_server(each, "127.0.0.1", 0)
+            ports.append(server.sockets[0].getsockname()[1])
+            made.append(connections)
+            servers.append(server)
+            if kind is None:
+                server.close()
+        channel = Channel([f"http://127.0.0.1:{port}" for port in ports])
+        try:
+            async with asyncio.timeout(20):
+                await scenario(channel, made)
+        finally:
+            await channel.close()
+            for connections in made:
+                for connection in connections:
+                    if connection.transport is not None:
+                        connection.transport.abort()
+            for server in servers:
+                server.close()
+
+    asyncio.run(main())
+
+
+def test_an_endpoint_that_is_not_there_is_passed_over_within_the_call() -> None:
+    async def scenario(channel: Channel, made: list[list[EchoServer]]) -> None:
+        assert await channel.call(METHOD, b"1") == b"1"
+        assert [len(connections) for connections in made] == [0, 1, 0]
+
+    several(scenario, None, EchoServer, EchoServer)
+
+
+def test_where_no_endpoint_is_there_the_error_names_all() -> None:
+    async def scenario(channel: Channel, made: list[list[EchoServer]]) -> None:
+        with pytest.raises(Unavailable) as failed:
+            await channel.call(METHOD, b"1")
+        assert str(failed.value).count("cannot be reached") == 2
+
+    several(scenario, None, None)
+
+
+def test_the_first_endpoint_is_preferred_again_once_the_connection_to_another_breaks() -> None:
+    async def scenario(channel: Channel, made: list[list[EchoServer]]) -> None:
+        await channel.call(METHOD, b"1")
+        (first,) = made[0]
+        assert first.transport is not None
+        first.transport.abort()
+        while channel._connection is not None and channel._connection.usable:
+            await asyncio.sleep(0)
+        assert await channel.call(METHOD, b"2") == b"2"
+        assert [len(connections) for connections in made] == [2, 0]
+
+    several(scenario, EchoServer, EchoServer)
+
+
+def test_a_member_that_cannot_answer_is_left_with_all_that_waits_on_it() -> None:
+    async def scenario(channel: Channel, made: list[list[EchoServer]]) -> None:
+        watch = await channel.open(METHOD)
+        watch.send(b"stream")
+        with pytest.raises(Exception, match="no leader"):
+            await channel.call(METHOD, b"1")
+        with pytest.raises(Unavailable, match="was left: etcdserver: no leader"):
+            await anext(aiter(watch))
+        assert await channel.call(METHOD, b"2") == b"2"
+        assert [len(connections) for connections in made] == [1, 1]
+
+    several(scenario, Refusing, EchoServer)
+
+
+def test_the_only_member_is_not_left_for_an_error() -> None:
+    async def scenario(channel: Channel, made: list[list[EchoServer]]) -> None:
+        for _ in range(3):
+            with pytest.raises(Exception, match="no leader"):
+                await channel.call(METHOD, b"1")
+        assert [len(connections) for connections in made] == [1]
+
+    several(scenario, Refusing)
