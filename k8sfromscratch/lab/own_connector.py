@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pyinfra.api.command import StringCommand
-from pyinfra.api.exceptions import ConnectError, InventoryError
+from pyinfra.api.exceptions import ConnectError, InventoryError, PyinfraError
 from pyinfra.connectors.ssh import SSHConnector
 
 unreachable: dict[str, str] = {}
@@ -28,6 +28,11 @@ REMEDIES = (
 """What the error has in it → what to look at, the first that fits."""
 
 
+def explained(error: str) -> str:
+    """What SSH said, and what to look at."""
+    return f"{error}: {next(remedy for part, remedy in REMEDIES if part in error)}"
+
+
 class OwnConnector(SSHConnector):
     """`@own/NAME`: a machine of the file that KFS_MACHINES names, as `inventories/example_ssh.py` reads it."""
 
@@ -43,9 +48,8 @@ class OwnConnector(SSHConnector):
     def connect(self) -> None:
         try:
             super().connect()
-        except ConnectError as error:
-            said = f"{self.data['ssh_hostname']}: {error.args[0]}: {next(remedy for part, remedy in REMEDIES if part in str(error.args[0]))}"
-            unreachable[self.host.name] = said
+        except PyinfraError as error:
+            said = unreachable[self.host.name] = f"{self.data['ssh_hostname']}: {explained(str(error.args[0]))}"
             raise ConnectError(said) from error
         self.run_shell_command(StringCommand(f"umask 077; mkdir -p {UPLOADS} && chmod 700 {UPLOADS}"))
 

@@ -47,12 +47,13 @@ class Wanted:
 
 def problems(ground: Ground, wanted: Wanted, asked_s: tuple[float, float]) -> list[str]:
     """`asked_s` is this host's time before and after the machine was asked, which a slow one answers when it comes to it."""
+    if ground.uid != 0:
+        # Others cannot see the rest as it is.
+        return [f"commands run there as user {ground.uid} and not as root: set `sudo: true` (`_sudo`), or connect as root"]
     return [*_system(ground), *_room(ground, wanted), *_clock(ground, asked_s), *_kernel(ground, wanted), *_network(ground, wanted)]
 
 
 def _system(ground: Ground) -> Iterable[str]:
-    if ground.uid != 0:
-        yield f"commands run there as user {ground.uid} and not as root: set `sudo: true` (`_sudo`), or connect as root"
     if ground.release not in PYTHONS:
         yield f"release {ground.release or 'unknown'} is not supported: use {known()}"
     if ground.architecture != "x86_64":
