@@ -1,12 +1,14 @@
 """The `kubernetes` Service in `default`, by which pods find the apiservers, and its endpoints.
 
 Each apiserver holds a key /registry/masterleases/ADDRESS under a lease and renews it; the endpoints are the addresses whose keys
-are there.  So one that dies is out within the lease's time to live, and none needs to know of the others beforehand.
+are there.  So one that dies is out when its lease has run out, which the others' watch on the keys tells them, and none needs to know of the others
+beforehand.
 
 Source: pkg/controlplane/reconcilers/lease.go.
 """
 
 import asyncio
+import contextlib
 import logging
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
@@ -43,6 +45,8 @@ class KubernetesService:
         self._port = port
         self._key = _LEASES + address.encode()
         self._lease = 0
+        self._changed = asyncio.Event()
+        """Another apiserver has come or gone."""
 
     async def start(self) -> None:
         """Raises ApiError, StorageError."""
@@ -51,16 +55,32 @@ class KubernetesService:
 
     async def run(self) -> None:
         """Keeps it right until cancelled; then takes this apiserver out of the endpoints."""
+        following = asyncio.create_task(self._follow(), name="apiserver-master-leases")
         try:
             while True:
-                await asyncio.sleep(_PERIOD_S)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_PERIOD_S):
+                        await self._changed.wait()
+                self._changed.clear()
                 try:
                     await self._ensure_service(correct=False)
                     await self._reconcile()
                 except (ApiError, StorageError) as error:
                     log.warning("cannot keep the kubernetes Service's endpoints: %s", error)
         finally:
+            following.cancel()
+            await asyncio.wait([following])
             await self._leave()
+
+    async def _follow(self) -> None:
+        """Where the watch breaks, the rounds alone keep the endpoints right."""
+        while True:
+            try:
+                async for _ in self._server.storage.watch(_LEASES, prefix_end(_LEASES)):
+                    self._changed.set()
+            except StorageError as error:
+                log.debug("watching the other apiservers: %s; trying again", error)
+            await asyncio.sleep(_PERIOD_S)
 
     async def _leave(self) -> None:
         try:

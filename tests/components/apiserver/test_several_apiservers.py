@@ -12,6 +12,7 @@ from k8sfromscratch.components.apiserver.allocation import Ranges
 from k8sfromscratch.components.apiserver.app import embedded
 from k8sfromscratch.components.apiserver.server import ApiServer
 from k8sfromscratch.core.authz.types import LOOPBACK, UserInfo
+from k8sfromscratch.core.mvcc.types import PutOp
 from k8sfromscratch.process import pki
 from k8sfromscratch.process.clock import Env
 from k8sfromscratch.process.http import Request, Response
@@ -139,6 +140,25 @@ def test_the_kubernetes_service_names_those_that_are_there() -> None:
         assert await addresses() == ["192.0.2.2"]
         _, slice_ = await pair.send(1, "GET", "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes")
         assert [endpoint["addresses"] for endpoint in slice_["endpoints"]] == [["192.0.2.2"]]
+
+    run(test)
+
+
+def test_one_that_dies_without_a_word_is_out_when_its_lease_has_run_out() -> None:
+    async def test(pair: Pair) -> None:
+        async def addresses() -> list[str]:
+            _, found = await pair.send(0, "GET", "/api/v1/namespaces/default/endpoints/kubernetes")
+            return [address["ip"] for subset in found["subsets"] for address in subset["addresses"]]
+
+        storage = pair.servers[0].storage
+        lease = await storage.lease_grant(15)
+        await storage.txn([], [PutOp(b"/registry/masterleases/192.0.2.3", b"{}", lease=lease)])
+        await asyncio.sleep(1)
+        assert await addresses() == ["192.0.2.1", "192.0.2.2", "192.0.2.3"], "who comes is seen at once"
+        await asyncio.sleep(13)
+        assert "192.0.2.3" in await addresses()
+        await asyncio.sleep(3)
+        assert await addresses() == ["192.0.2.1", "192.0.2.2"]
 
     run(test)
 
