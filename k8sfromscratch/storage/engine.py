@@ -1,317 +1,491 @@
-"""One member's state machine on disk: proposals go into the log, and only when they are there into the store.
+"""One member's replicated state machine on disk: proposals go through Raft into the log, and only when they are committed there into the store.
 
-    propose ─► queue ─(all of this loop turn)─► one frame of the log, synced in a thread ─► applied in order ─► answered, watchers told
-                                                                                   └─► now and then: commit of the B+tree file, log cut
+    propose ─► proposals ─► Raft ─► one frame of the log, synced in a thread ─► committed ─► applied in order ─► answered, watchers told
+                             ▲ ▼                                                                    └─► now and then: the B+tree file, log cut
+                         other members (`group.Transport`)
 
-Nothing that is not durable can be read: a value becomes visible when its frame is on the disk.  Where Raft comes in, it stands between `propose` and
-the log; the rest stays.
+A member alone is a group of one, and goes the same way: its own frame is the majority.  The parts are in `proposals`, `reads`, `replica` (the order
+of writing, sending and applying), `applier`, `filing` (the file) and `opening` (the start); here they are put together.
 
-    invariant: `applied` is the index of the last record in the store, and the file's meta never says more than the log holds.
+Nothing that is not durable can be read: a value becomes visible when its frame is on the disks of a majority, and on this one's.
+
+    invariant: `applied` is the index of the last entry in the store, and the file's meta never says more than the log holds
+    invariant: only a member that leads and has applied an entry of its own term ends or renews leases: by then it knows all of them
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+import shutil
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence, Set
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from k8sfromscratch.core.mvcc.errors import MvccError
-from k8sfromscratch.core.mvcc.store import MvccStore
-from k8sfromscratch.core.mvcc.types import Event
+from k8sfromscratch.core.raft.node import RawNode, Status
+from k8sfromscratch.core.raft.state import Config
+from k8sfromscratch.core.raft.types import ConfChangeV2, Entry, Message, ProposalDropped, ReadState, Role, Snapshot
 from k8sfromscratch.core.rpc.etcd_messages import messages as m
 from k8sfromscratch.process.clock import Env
-from k8sfromscratch.storage.interface import StorageError, Unavailable
-from k8sfromscratch.storage.lmdb_backend import LmdbBackend, Meta
-from k8sfromscratch.storage.machine import Kind, Machine, read
-from k8sfromscratch.storage.snapshot import write_snapshot
-from k8sfromscratch.storage.wal import Wal
+from k8sfromscratch.storage.applier import Applier, Published
+from k8sfromscratch.storage.arrival import Arrival, prepare
+from k8sfromscratch.storage.entries import encode_member
+from k8sfromscratch.storage.filing import Filing
+from k8sfromscratch.storage.group import ALONE, BadTransferee, Group, MemberInfo, MemberRemoved, NotLeader, TransferTimedOut
+from k8sfromscratch.storage.interface import Unavailable
+from k8sfromscratch.storage.lmdb_backend import Identity, Meta
+from k8sfromscratch.storage.machine import Kind
+from k8sfromscratch.storage.opening import Opened, open_data
+from k8sfromscratch.storage.proposals import Done, Overloaded, Proposals
+from k8sfromscratch.storage.reads import RETRY_S, Reads, Served
+from k8sfromscratch.storage.replica import Replica
+from k8sfromscratch.storage.window import Window
+
+__all__ = ["QUOTA_BYTES", "TXN_OPS_MAX", "Done", "Engine", "Overloaded"]
 
 log = logging.getLogger(__name__)
 
-
-COMMIT_EVERY_S = 0.1
-"""The file is committed so often, as etcd's backend does."""
 FRESH_MAX = 100_000
-"""Changes that may wait for the file; when its disk is slower than the log's, writes wait for it."""
-QUEUE_MAX = 5000
-"""Proposals that may wait for the log; then they are refused, as etcd does at the same number."""
+"""Changes that may wait for the file; when its disk is slower than the log's, proposals wait for it.  At twice as many everything does, where it is
+another member that proposes."""
 TXN_OPS_MAX = 128
 QUOTA_BYTES = 2 * 1024 * 1024 * 1024
 EXPIRE_EVERY_S = 0.5
 
 
-class Overloaded(Unavailable):
-    """The proposal was not begun."""
-
-
-Outcome = Any
-Done = Callable[[Outcome | None, Exception | None], None]
-"""Called with the result, or with an MvccError where the store refused, or Unavailable where the disk failed."""
-Published = Callable[[int, Sequence[Event]], None]
-
-
-@dataclass(slots=True)
-class Proposal:
-    kind: int
-    payload: bytes
-    op: Any
-    done: Done | None
-
-
 class Engine:
-    def __init__(self, machine: Machine, backend: LmdbBackend, wal: Wal, applied: int, env: Env, quota_bytes: int) -> None:
-        self.machine, self.store, self.applied = machine, machine.store, applied
-        self._backend, self._wal, self._env, self._quota_bytes = backend, wal, env, quota_bytes
-        self._queue: list[Proposal] = []
-        self._frame: asyncio.Future[None] | None = None
-        """What is being synced."""
-        self._scheduled = False
-        self._disk = ThreadPoolExecutor(1, thread_name_prefix="wal")
-        self._file = ThreadPoolExecutor(1, thread_name_prefix="lmdb")
-        self._subscribers: list[Published] = []
-        self._committing: asyncio.Task[None] | None = None
-        """What has the file to itself: a commit, or a defragmentation."""
-        self._filed, self._filed_changes = 0, -1
-        """Up to which record the file reaches, and how many of the machine's changes it has."""
-        self._long_work = asyncio.Lock()
-        """A snapshot, a hash and a defragmentation wait for one another."""
-        self._failure: StorageError | None = None
-        """Of a disk: what is acknowledged is in the log, and nothing more is taken."""
-        self._closed = False
-        self._over_quota = self._is_over_quota()
-        self.fsyncs = 0
+    """Implements `group.ClusterEngine` and `group.PeerEngine`."""
+
+    def __init__(self, opened: Opened, data_dir: Path, env: Env, quota_bytes: int, group: Group) -> None:
+        self.group, self._env, self._quota_bytes = group, env, quota_bytes
+        self.machine, self.store = opened.machine, opened.machine.store
+        self.incoming = data_dir / "incoming"
+        ticks = max(round(group.election_s / group.heartbeat_s), 2)
+        timeout_ticks = round(group.request_timeout_s / group.heartbeat_s)
+        config = Config(id=group.member_id, election_tick=ticks, pre_vote=group.pre_vote)
+        self.node = RawNode(config, env.rng, opened.start, self._snapshot)
+        self._window = Window(self.node.log, group.catch_up_entries)
+        self.proposals = Proposals(env.rng, timeout_ticks)
+        self.reads = Reads(env.rng, group.member_id, timeout_ticks, max(round(RETRY_S / group.heartbeat_s), 1))
+        self.applier = Applier(opened.machine, opened.meta, self.node, self.proposals, env.clock, self._members_changed)
+        self.filing = Filing(opened.backend, opened.machine, opened.meta, quota_bytes, self)
+        self.replica = Replica(self.node, opened.wal, group.transport, self)
+        self.failure: Exception | None = None
+        """Of a disk, or the end of this membership: what is acknowledged is in the log, and nothing more is taken."""
+        self._closed = self._opened = False
+        self._seen = (0, Role.FOLLOWER, 0)
+        self._led_term = 0
+        """The term in which this member has led and applied an entry of its own."""
+        self._alone = False
+        """Whether this member is all of the majority, and leads."""
+        self._lead_changed: list[Callable[[int], None]] = []
+        self._restored: list[Callable[[int], None]] = []
+        self._arrival: Arrival | None = None
+        self._arrived = asyncio.Event()
+        self._receiving = asyncio.Lock()
+        self._receipts: set[asyncio.Task[None]] = set()
+        self._sending = 0
+        """Snapshots on their way."""
+        self._leaving_ticks: int | None = None
+        """Since this member was removed: it is still heard by the others for a moment."""
+        self._revoking: set[int] = set()
 
     @classmethod
-    async def open(cls, data_dir: Path, env: Env, *, quota_bytes: int = QUOTA_BYTES) -> "Engine":
-        """Reads what is there, mends the log's end; the directory is this process's alone until `close`.  Raises WalError, OSError."""
-        return await asyncio.to_thread(cls._open, data_dir, env, quota_bytes)
+    async def open(cls, data_dir: Path, env: Env, *, quota_bytes: int = QUOTA_BYTES, group: Group | None = None) -> "Engine":
+        """Reads what is there, mends the log's end; the directory is this process's alone until `close`.  A member that is its own majority leads when
+        this returns.  Raises WalError, ForeignData, OSError."""
+        who, now = group or ALONE, env.clock.monotonic()
 
-    @classmethod
-    def _open(cls, data_dir: Path, env: Env, quota_bytes: int) -> "Engine":
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        wal = Wal(data_dir / "wal")
-        backend = None
-        try:
-            wal.lock()
-            backend = LmdbBackend(data_dir / "db", quota_bytes)
-            return cls._restore(backend, wal, env, quota_bytes)
-        except BaseException:
-            wal.close()
-            if backend is not None:
-                backend.close()
-            raise
-
-    @classmethod
-    def _restore(cls, backend: LmdbBackend, wal: Wal, env: Env, quota_bytes: int) -> "Engine":
-        meta, leases, buckets = backend.load()
-        store = MvccStore(backend)
-        machine = Machine(store)
-        machine.restore(buckets)
-        store.restore(backend.values(), meta.revision, meta.compact_revision)
-        now = env.clock.monotonic()
-        for lease, ttl_s in leases.items():
-            store.leases.grant(lease, ttl_s, now)
-        store.attach_leases()
-        applied = meta.index
-        for record in wal.open(meta.index):
+        def work() -> Engine:
+            shutil.rmtree(data_dir / "incoming", ignore_errors=True)
+            opened = open_data(data_dir, who, quota_bytes, now)
             try:
-                machine.apply(record.kind, read(record.kind, record.payload), now)
-            except MvccError:
-                log.debug("record %d was refused when it was made, and is again", record.index)
-            applied = record.index
-        return cls(machine, backend, wal, applied, env, quota_bytes)
+                engine = cls(opened, data_dir, env, quota_bytes, who)
+                if opened.meta.conf_state.voters == (who.member_id,):
+                    engine.node.campaign()
+                engine.replica.settle()
+            except BaseException:
+                opened.wal.close()
+                opened.backend.close()
+                raise
+            return engine
+
+        engine = await asyncio.to_thread(work)
+        engine._opened = True
+        engine._members_changed()
+        engine.look()
+        return engine
 
     async def run(self) -> None:
-        """Commits the file and ends leases, until cancelled.  Raises when the disk fails: the process must end, the log is whole."""
+        """Keeps time, commits the file and ends leases, until cancelled.  Raises when a disk fails, or this member was removed: the process must end;
+        the log is whole."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._commit_often(), name="commits")
+            tasks.create_task(self._tick_often(), name="ticks")
+            tasks.create_task(self.filing.commit_often(), name="commits")
             tasks.create_task(self._expire_often(), name="leases")
+
+    async def close(self) -> None:
+        """Lets what is being written end, commits the file, closes.  Nothing is taken any more; a member alone does what it has taken."""
+        self._closed = True
+        while self.failure is None and self._alone and (self.proposals.queue or self.proposals.pending):
+            await self.filing.commit()  # what is queued may have to wait for it
+            self.replica.pump()
+            await self._written()
+        sound, self.failure = self.failure is None, self.failure or Unavailable("the store was closed")
+        await self._written()
+        self._end_all(self.failure)
+        if self._receipts:
+            await asyncio.wait(self._receipts)
+        await self.filing.settle()
+        if sound:
+            await self.filing.commit()
+        self.replica.close()
+        self.filing.close()
+
+    async def _written(self) -> None:
+        while self.replica.writing is not None:
+            await asyncio.wait([self.replica.writing])
+
+    # Proposals and reads
 
     def subscribe(self, published: Published) -> None:
         """`published(revision, events)` is called in order for every revision that is applied; the events carry prev_kv."""
-        self._subscribers.append(published)
+        self.applier.subscribers.append(published)
 
     def propose(self, kind: int, payload: bytes, op: Any, done: Done | None = None) -> None:
-        """`done` is called once, when the proposal is durable and applied, or has failed."""
-        if self._failure is not None or self._closed:
+        """`done` is called once: when the proposal is durable and applied here, or has failed, or nothing was heard of it in time."""
+        if not self._serving:
             if done is not None:
-                done(None, self._failure or Unavailable("the store was closed"))
+                done(None, self._refusal())
             return
-        if len(self._queue) >= QUEUE_MAX:
-            if done is not None:
-                done(None, Overloaded("too many requests"))
-            return
-        self._queue.append(Proposal(kind, payload, op, done))
-        if self._frame is None and not self._scheduled:
-            self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._write)
+        self.proposals.add(kind, payload, op, done)
+        self.replica.wake()
 
-    async def proposed(self, kind: int, payload: bytes, op: Any) -> Outcome:
+    async def proposed(self, kind: int, payload: bytes, op: Any) -> Any:
         """The same, awaited."""
-        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-
-        def done(result: Outcome | None, error: Exception | None) -> None:
-            if future.done():
-                return
-            if error is not None:
-                future.set_exception(error)
-            else:
-                future.set_result(result)
-
+        future, done = _awaited()
         self.propose(kind, payload, op, done)
         return await future
 
+    def linearizable(self, done: Served) -> None:
+        """See `group.ClusterEngine`."""
+        if not self._serving:
+            done(self._refusal())
+        elif self._alone:
+            done(None)
+        else:
+            self.reads.ask(done)
+            self.replica.wake()
+
+    async def read_barrier(self) -> None:
+        future, done = _awaited()
+        self.linearizable(lambda error: done(None, error))
+        await future
+
     @property
-    def over_quota(self) -> bool:
-        return self._over_quota
+    def _serving(self) -> bool:
+        return self.failure is None and not self._closed and self._leaving_ticks is None
 
-    def size_bytes(self) -> tuple[int, int]:
-        return self._backend.size_bytes()
+    def _refusal(self) -> Exception:
+        return self.failure or (MemberRemoved() if self._leaving_ticks is not None else Unavailable("the store was closed"))
 
-    async def close(self) -> None:
-        """Lets what is being written end, commits the file, closes.  Nothing is taken any more."""
-        self._closed = True
-        while self._failure is None and (self._queue or self._frame is not None):
-            if self._frame is None:
-                await self._commit()  # what is queued may have to wait for it
-                self._write()
-            if self._frame is not None:
-                await asyncio.wait([self._frame])
-        if self._committing is not None:
-            await asyncio.wait([self._committing])
-        if self._failure is None:
-            await self._commit()
-        self._disk.shutdown()
-        self._file.shutdown()
-        self._wal.close()
-        self._backend.close()
+    def _check_serving(self) -> None:
+        if not self._serving:
+            raise self._refusal()
 
-    # The log
+    # The cluster
 
-    def _write(self) -> None:
-        """Takes everything that waits and has it synced; the next frame is begun when this one is applied."""
-        self._scheduled = False
-        if not self._queue or self._frame is not None or self._backend.fresh >= FRESH_MAX:
+    @property
+    def members(self) -> Mapping[int, MemberInfo]:
+        return self.machine.membership.members
+
+    @property
+    def removed(self) -> Set[int]:
+        return self.machine.membership.removed
+
+    @property
+    def leader(self) -> int:
+        return self.node.lead
+
+    @property
+    def is_leader(self) -> bool:
+        return self._led_term == self.node.term and self.node.role == Role.LEADER
+
+    @property
+    def term(self) -> int:
+        return self.node.term
+
+    @property
+    def applied(self) -> int:
+        return self.applier.index
+
+    @property
+    def committed(self) -> int:
+        return self.node.log.committed
+
+    def status(self) -> Status:
+        return self.node.status()
+
+    def on_lead_changed(self, changed: Callable[[int], None]) -> None:
+        self._lead_changed.append(changed)
+
+    def on_restored(self, restored: Callable[[int], None]) -> None:
+        self._restored.append(restored)
+
+    async def change_members(self, change: ConfChangeV2, member: MemberInfo | None) -> None:
+        if len(change.changes) != 1:
+            raise ValueError("members are changed one at a time")
+        self._check_serving()
+        future, done = _awaited()
+        self.proposals.add_change(change, member, done)
+        self.replica.wake()
+        await future
+
+    async def update_member(self, info: MemberInfo) -> None:
+        await self.proposed(Kind.MEMBER, encode_member(info), info)
+
+    async def transfer_leadership(self, to: int) -> None:
+        if self.node.role != Role.LEADER:
+            raise NotLeader
+        if to == self.node.id:
             return
-        batch, self._queue = self._queue, []
-        frame = [(p.kind, p.payload) for p in batch]
-        self._frame = asyncio.get_running_loop().run_in_executor(self._disk, self._wal.append, frame)
-        self._frame.add_done_callback(lambda done: self._written(batch, done))
+        if to not in self.applier.conf_state.voters:
+            raise BadTransferee
+        moved = asyncio.Event()
+        changed = lambda leader: moved.set() if leader == to else None  # noqa: E731
+        self._lead_changed.append(changed)
+        try:
+            self.node.transfer_leadership(to)
+            self.replica.wake()
+            async with asyncio.timeout(2 * self.group.election_s):
+                await moved.wait()
+        except (TimeoutError, ProposalDropped) as error:
+            raise TransferTimedOut from error
+        finally:
+            self._lead_changed.remove(changed)
 
-    def _written(self, batch: list[Proposal], future: "asyncio.Future[None]") -> None:
-        self._frame = None
-        error = None if future.cancelled() else future.exception()
-        if error is not None or future.cancelled():
-            # What of the frame is on the disk is unknown: nothing more may be acknowledged before the log has been read again.
-            self._failure = Unavailable(f"the write-ahead log failed: {error}")
-            log.critical("the write-ahead log failed, no write is taken any more: %s", error)
-            for proposal in [*batch, *self._queue]:
-                if proposal.done is not None:
-                    proposal.done(None, self._failure)
-            self._queue.clear()
+    # Other members
+
+    def step(self, message: Message) -> None:
+        if self.failure is not None or self._closed:
             return
-        self.fsyncs += 1
-        now = self._env.clock.monotonic()
-        for proposal in batch:
-            self.applied += 1
+        try:
+            self.node.step(message)
+        except ProposalDropped:
+            log.debug("a proposal of member %x was not begun", message.from_)
+        self.replica.wake()
+
+    def report_unreachable(self, member: int) -> None:
+        self.node.report_unreachable(member)
+
+    def report_snapshot(self, member: int, *, ok: bool) -> None:
+        self._sending = max(self._sending - 1, 0)
+        self.node.report_snapshot(member, ok=ok)
+        self.replica.wake()
+
+    @asynccontextmanager
+    async def snapshot_for_peer(self, message: Message) -> AsyncIterator[tuple[Message, BinaryIO]]:
+        async with self.filing.copy(self.incoming.with_name("outgoing")) as (meta, file):
+            yield replace(message, snapshot=Snapshot(meta.index, meta.term, meta.conf_state)), file
+
+    async def receive_snapshot(self, message: Message, file: Path) -> None:
+        task = asyncio.get_running_loop().create_task(self._receive(message, file), name="receive a snapshot")
+        self._receipts.add(task)
+        task.add_done_callback(self._receipts.discard)
+        await asyncio.shield(task)
+
+    async def _receive(self, message: Message, file: Path) -> None:
+        """Goes on where its caller is cancelled: what Raft has taken is installed."""
+        assert message.snapshot is not None
+        folder, mine = self.incoming / "snapshot", Identity(self.group.cluster_id, self.group.member_id)
+        async with self._receiving:
             try:
-                result, revision, events = self.machine.apply(proposal.kind, proposal.op, now)
-            except MvccError as refused:
-                if proposal.done is not None:
-                    proposal.done(None, refused)
-                continue
-            if events:
-                for published in self._subscribers:
-                    published(revision, events)
-            if proposal.done is not None:
-                proposal.done(result, None)
-        if self._queue:
-            self._write()
+                self._check_serving()
+                now = self._env.clock.monotonic()
+                self._arrival = await asyncio.to_thread(prepare, file, folder, message.snapshot, mine, self._quota_bytes, now)
+                self.step(message)
+                while self.node.log.pending_snapshot == message.snapshot:
+                    if self.replica.writing is None:
+                        self._check_serving()
+                    self._arrived.clear()
+                    await self._arrived.wait()
+            finally:
+                self._arrival = None
+                file.unlink(missing_ok=True)
+                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+    def told_removed(self) -> None:
+        self.fail(MemberRemoved())
 
     # The file
 
-    async def _commit_often(self) -> None:
-        while True:
-            await asyncio.sleep(COMMIT_EVERY_S)
-            if self._failure is not None:
-                raise self._failure
-            if self._backend.fresh or self.machine.changes != self._filed_changes:
-                await self._commit()
+    @property
+    def over_quota(self) -> bool:
+        return self.filing.over_quota
 
-    async def _commit(self) -> None:
-        """Who waits may be cancelled: the commit goes on, and `close` awaits it."""
-        if self._committing is None:
-            self._committing = asyncio.get_running_loop().create_task(self._commit_now(), name="commit")
-        await asyncio.shield(self._committing)
+    def size_bytes(self) -> tuple[int, int]:
+        return self.filing.backend.size_bytes()
 
-    async def _commit_now(self) -> None:
-        try:
-            meta = Meta(self.applied, self.store.revision, self.store.compact_revision)
-            leases = {lease.id: lease.ttl_s for lease in self.store.leases.all()}
-            changes = self.machine.changes
-            buckets = self.machine.buckets() if changes != self._filed_changes else None
-            self._backend.begin_commit()
-            await asyncio.get_running_loop().run_in_executor(self._file, self._backend.commit, meta, leases, buckets)
-            self._backend.end_commit()
-            self._filed, self._filed_changes = meta.index, changes
-            self._wal.drop_below(meta.index + 1)
-            self._over_quota = self._is_over_quota()
-        except Exception as error:
-            self._failure = Unavailable(f"the database file failed: {error}")
-            raise
-        finally:
-            self._committing = None
-        self._write()
+    @property
+    def quota_bytes(self) -> int:
+        return self._quota_bytes
 
-    # The file as a whole
+    @property
+    def pending(self) -> int:
+        """Proposals that were taken and are not answered."""
+        return len(self.proposals.pending) + len(self.proposals.queue)
+
+    @property
+    def failed(self) -> int:
+        """Proposals that ended without an answer from the store."""
+        return self.proposals.failed
+
+    @property
+    def fsyncs(self) -> int:
+        return self.replica.fsyncs
 
     async def flush(self) -> None:
-        """Returns when the file holds everything that is applied now.  Raises Unavailable."""
-        wanted = self.applied
-        while self._filed < wanted:
-            if self._failure is not None:
-                raise self._failure
-            await self._commit()
+        await self.filing.flush()
 
     async def snapshot(self, file: BinaryIO) -> None:
-        """Writes everything that is applied now, at one revision, as a database of upstream's with its checksum behind it."""
-        async with self._long_work:
-            await self.flush()
-            await asyncio.to_thread(write_snapshot, self._backend, file)
+        await self.filing.snapshot(file)
 
     async def checksum(self, revision: int) -> int:
-        """Of all that is kept up to a revision, 0 for the latest: equal on members that have applied and compacted the same."""
-        async with self._long_work:
-            await self.flush()
-            return await asyncio.to_thread(self._backend.checksum, revision or self.store.revision)
+        return await self.filing.checksum(revision)
 
     async def defragment(self) -> None:
-        """Copies the file without its free pages, and goes on with the copy.  Writes are logged and answered meanwhile."""
-        async with self._long_work:
-            while self._committing is not None:
-                await asyncio.wait([self._committing])
-            self._committing = asyncio.get_running_loop().create_task(self._defragment_now(), name="defragment")
-            await asyncio.shield(self._committing)
+        await self.filing.defragment()
 
-    async def _defragment_now(self) -> None:
-        try:
-            copy = await asyncio.get_running_loop().run_in_executor(self._file, self._backend.compacted_copy)
-            self._backend.adopt(copy)
-            self._over_quota = self._is_over_quota()
-        except Exception as error:
-            self._failure = Unavailable(f"the database file failed: {error}")
-            raise
-        finally:
-            self._committing = None
+    # As `replica` and `filing` call it
 
-    def _is_over_quota(self) -> bool:
-        """By the pages in use, not the file's size: pages that compaction frees are used again, so it is enough to compact."""
-        return self._backend.size_bytes()[1] > self._quota_bytes
+    @property
+    def stalled(self) -> bool:
+        return self.filing.backend.fresh >= 2 * FRESH_MAX
+
+    def feed(self, node: RawNode) -> None:
+        if self.filing.backend.fresh < FRESH_MAX:
+            self.proposals.feed(node)
+        self.reads.feed(node)
+
+    def apply(self, entries: Sequence[Entry]) -> None:
+        self.applier.apply(entries)
+        self.reads.serve(self.applier.index)
+        if self.node.role == Role.LEADER and self.applier.term == self.node.term != self._led_term:
+            self._led_term = self.node.term
+            self.store.leases.promote(self._env.clock.monotonic())
+
+    def read(self, states: Sequence[ReadState]) -> None:
+        self.reads.confirm(states, self.applier.index)
+
+    def look(self) -> None:
+        node = self.node
+        self._arrived.set()
+        voters = self.applier.conf_state
+        self._alone = voters.voters == (node.id,) and not voters.voters_outgoing and self.is_leader
+        seen = (node.lead, node.role, self._led_term)
+        if seen == self._seen:
+            return
+        before, self._seen = self._seen[0], seen
+        if before != node.lead:
+            log.info("member %x leads in term %d" if node.lead else "member %x does not lead any more, in term %d", node.lead or before, node.term)
+            self.proposals.leader_changed(node.lead)
+            self.reads.leader_changed()
+        for changed in list(self._lead_changed):
+            changed(node.lead)
+        if self._opened:
+            self.replica.wake()
+
+    async def install(self, snapshot: Snapshot) -> None:
+        arrival, before = self._arrival, self.store.revision
+        assert arrival is not None and arrival.meta.index == snapshot.index, "Raft takes no snapshot that did not arrive"
+
+        async def work() -> None:
+            self.filing.replaced(arrival.file, arrival.meta)
+            self.applier.take_over(arrival.machine, arrival.meta)
+
+        await self.filing.exclusively(work)
+        log.info("a snapshot up to entry %d has taken the place of everything", snapshot.index)
+        for restored in self._restored:
+            restored(before)
+
+    def meta(self) -> Meta:
+        return self.applier.meta()
+
+    def filed(self, meta: Meta) -> None:
+        """Forgets of the log what the file has and no member that lags is likely to need."""
+        forgotten = self._window.surplus(min(meta.index, self.node.log.applied), sending=self._sending > 0)
+        if forgotten:
+            self.node.compact(forgotten)
+        self.replica.drop_segments(self.node.log.offset + 1)
+        self.replica.wake()
+
+    def fail(self, error: Exception) -> None:
+        if self.failure is None:
+            self.failure = error
+            self._end_all(error)
+
+    def _end_all(self, error: Exception) -> None:
+        self._alone = False
+        self.proposals.fail(error)
+        self.reads.fail(error)
+        self._arrived.set()
+
+    def _snapshot(self) -> Snapshot | None:
+        filed = self.filing.filed
+        if not filed.term:
+            return None
+        self._sending += 1
+        return Snapshot(filed.index, filed.term, filed.conf_state)
+
+    def _members_changed(self) -> None:
+        if self._opened and self.group.transport is not None:
+            self.group.transport.members_changed(dict(self.members), set(self.removed))
+        if self.group.member_id in self.removed and self._leaving_ticks is None:
+            self._leaving_ticks = 0
+
+    # Time
+
+    async def _tick_often(self) -> None:
+        while True:
+            await asyncio.sleep(self.group.heartbeat_s)
+            if self.failure is not None:
+                raise self.failure
+            self.node.tick()
+            self.proposals.tick()
+            self.reads.tick()
+            self.replica.wake()
+            if self._leaving_ticks is not None:
+                self._leave()
+
+    def _leave(self) -> None:
+        """A leader that was removed leads on until the others can; who follows has nothing more to say."""
+        assert self._leaving_ticks is not None
+        self._leaving_ticks += 1
+        if self.node.role != Role.LEADER or self._leaving_ticks * self.group.heartbeat_s > 3 * self.group.election_s:
+            self.fail(MemberRemoved())
 
     async def _expire_often(self) -> None:
         while True:
             await asyncio.sleep(EXPIRE_EVERY_S)
-            for lease in self.store.leases.expired(self._env.clock.monotonic()):
-                self.propose(Kind.REVOKE, m.LeaseRevokeRequest(ID=lease).SerializeToString(), lease)
+            if self.is_leader:
+                for lease in self.store.leases.expired(self._env.clock.monotonic()):
+                    self._revoke(lease)
+
+    def _revoke(self, lease: int) -> None:
+        if lease not in self._revoking:
+            self._revoking.add(lease)
+            self.propose(Kind.REVOKE, m.LeaseRevokeRequest(ID=lease).SerializeToString(), lease, lambda *_: self._revoking.discard(lease))
+
+
+def _awaited() -> tuple["asyncio.Future[Any]", Done]:
+    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    def done(result: Any, error: Exception | None) -> None:
+        if future.done():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+
+    return future, done

@@ -13,17 +13,22 @@ import threading
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import lmdb
 
 from k8sfromscratch.core.mvcc.key_index import Revision
 from k8sfromscratch.core.mvcc.types import KeyValue
+from k8sfromscratch.core.raft.raftpb import decode_conf_state, encode_conf_state
+from k8sfromscratch.core.raft.types import ConfState
 
 _REVISION = struct.Struct(">QQ")
 _VALUE = struct.Struct(">QQQQI")
 _META = struct.Struct(">QQQ")
+_IDENTITY = struct.Struct(">QQ")
+_TERM = struct.Struct(">Q")
 _UNSIGNED = 2**64 - 1
 COPY = "defragmented.mdb"
 """What a defragmentation writes before it takes the file's place."""
@@ -31,15 +36,25 @@ COPY = "defragmented.mdb"
 
 @dataclass(frozen=True, slots=True)
 class Meta:
-    """What the file's content stands for: every record of the log up to `index` is in it."""
+    """What the file's content stands for: every entry of the log up to `index` is in it."""
 
     index: int
     revision: int
     compact_revision: int
+    term: int = 0
+    """Of the entry at `index`; 0 in a file that was made before there was Raft, or has nothing of it yet."""
+    conf_state: ConfState = field(default_factory=ConfState)
+
+
+class Identity(NamedTuple):
+    """Whose file it is."""
+
+    cluster_id: int
+    member_id: int
 
 
 Buckets = Mapping[bytes, Mapping[bytes, bytes]]
-"""name -> key -> value: users, roles and alarms."""
+"""name -> key -> value: users, roles, alarms and members."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +144,7 @@ class LmdbBackend:
                     for key, value in entries.items():
                         transaction.put(name + b"\0" + key, value, db=self._buckets)
             transaction.put(b"meta", _META.pack(meta.index, meta.revision, meta.compact_revision), db=self._meta)
+            transaction.put(b"raft", _TERM.pack(meta.term) + encode_conf_state(meta.conf_state), db=self._meta)
 
     def end_commit(self) -> None:
         self._committing = None
@@ -142,7 +158,7 @@ class LmdbBackend:
 
     def _load(self, transaction: lmdb.Transaction) -> tuple[Meta, dict[int, int], Buckets]:
         raw = transaction.get(b"meta", db=self._meta)
-        meta = Meta(*_META.unpack(raw)) if raw is not None else Meta(0, 1, 0)
+        meta = _read_meta(raw, transaction.get(b"raft", db=self._meta))
         with transaction.cursor(db=self._leases) as cursor:
             leases = {int.from_bytes(key, "big", signed=True): int.from_bytes(value, "big") for key, value in cursor}
         buckets: dict[bytes, dict[bytes, bytes]] = {}
@@ -151,6 +167,17 @@ class LmdbBackend:
                 name, _, rest = bytes(key).partition(b"\0")
                 buckets.setdefault(name, {})[rest] = bytes(value)
         return meta, leases, buckets
+
+    def identity(self) -> Identity | None:
+        """None in a file that is new, or was made before there was Raft."""
+        with self._env.begin() as transaction:
+            raw = transaction.get(b"identity", db=self._meta)
+        return Identity(*_IDENTITY.unpack(raw)) if raw is not None else None
+
+    def identify(self, identity: Identity) -> None:
+        """Blocks on the disk."""
+        with self._guard, self._env.begin(write=True) as transaction:
+            transaction.put(b"identity", _IDENTITY.pack(*identity), db=self._meta)
 
     def values(self) -> Iterator[tuple[Revision, KeyValue]]:
         """Everything in the file, in the order of revisions."""
@@ -189,17 +216,29 @@ class LmdbBackend:
         """Blocks on the disk: a copy without free pages, synced.  Between commits only: what comes after it would be lost."""
         copy = self._folder / COPY
         with self._guard:
-            descriptor = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            try:
-                self._env.copyfd(descriptor, compact=True)
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            self._copy(copy)
         return copy
 
-    def adopt(self, copy: Path) -> None:
-        """Puts the copy in the file's place.  A crash finds one or the other, and both hold the same."""
+    def copy_for_peer(self, path: Path) -> Meta:
+        """Blocks: the file as it is at one moment, while writing goes on, and what it stands for."""
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self._reading:
+            self._copy(path)
+        return read_meta(path)
+
+    def _copy(self, path: Path) -> None:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            self._env.copyfd(descriptor, compact=True)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def adopt(self, copy: Path, *, other_content: bool = False) -> None:
+        """Puts the copy in the file's place.  A crash finds one or the other, whole.  With other content, what waits for a commit is given up."""
         with self._guard, self._reading:
+            if other_content:
+                self._fresh = _Batch({}, [])
             self._reader.abort()
             self._env.close()
             copy.replace(self._folder / "data.mdb")
@@ -224,6 +263,24 @@ class LmdbBackend:
         with self._guard, self._reading:
             self._reader.abort()
             self._env.close()
+
+
+def read_meta(path: Path) -> Meta:
+    """Of a database in a file of its own.  Raises lmdb.Error for one that is none."""
+    env = lmdb.open(str(path), subdir=False, readonly=True, lock=False, max_dbs=4)
+    try:
+        with env.begin() as transaction:
+            meta = env.open_db(b"meta", transaction, create=False)
+            return _read_meta(transaction.get(b"meta", db=meta), transaction.get(b"raft", db=meta))
+    finally:
+        env.close()
+
+
+def _read_meta(meta: bytes | memoryview | None, raft: bytes | memoryview | None) -> Meta:
+    index, revision, compact_revision = _META.unpack(meta) if meta is not None else (0, 1, 0)
+    if raft is None:
+        return Meta(index, revision, compact_revision)
+    return Meta(index, revision, compact_revision, _TERM.unpack_from(raft)[0], decode_conf_state(bytes(raft[_TERM.size :])))
 
 
 def _encode(kv: KeyValue) -> bytes:

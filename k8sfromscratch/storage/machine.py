@@ -1,4 +1,4 @@
-"""What the records of the log do: the replicated state of a member, which is the store, who may use it, and the alarms.
+"""What the records of the log do: the replicated state of a member, which is the store, who may use it, the alarms, and the members.
 
     record (kind, payload) ─ read ─► (kind, op) ─ apply ─► result, and the events of the revision it made
 
@@ -10,16 +10,19 @@ A record by itself is the server's own, or was made while authentication was off
 the user may is decided here, where the order of all changes is known.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import IntEnum
 from typing import Any, NamedTuple
 
 from k8sfromscratch.core.mvcc.auth import READ, WRITE, AuthStore, Permission, Who
+from k8sfromscratch.core.mvcc.auth_errors import AuthFailed, AuthNotEnabled
 from k8sfromscratch.core.mvcc.store import MvccStore
 from k8sfromscratch.core.mvcc.types import DeleteOp, Event, PutOp, TxnOp
 from k8sfromscratch.core.rpc import etcd_convert as convert
 from k8sfromscratch.core.rpc.etcd_messages import messages as m
-from k8sfromscratch.storage.wal import WalError
+from k8sfromscratch.storage.entries import decode_member
+from k8sfromscratch.storage.frames import WalError
+from k8sfromscratch.storage.membership import Membership
 
 ALARM_NONE, ALARM_NOSPACE, ALARM_CORRUPT = 0, 1, 2
 ALARM_GET, ALARM_ACTIVATE, ALARM_DEACTIVATE = 0, 1, 2
@@ -36,6 +39,7 @@ class Kind(IntEnum):
     REVOKE = 6
     ON_BEHALF = 7
     ALARM = 8
+    TOKEN = 9
     AUTH_ENABLE = 10
     AUTH_DISABLE = 11
     USER_ADD = 12
@@ -47,10 +51,12 @@ class Kind(IntEnum):
     ROLE_DELETE = 18
     ROLE_GRANT_PERMISSION = 19
     ROLE_REVOKE_PERMISSION = 20
+    MEMBER = 21
 
 
 MESSAGES: Mapping[int, Any] = {
     Kind.ALARM: m.AlarmRequest,
+    Kind.TOKEN: m.AuthToken,
     Kind.AUTH_ENABLE: m.AuthEnableRequest,
     Kind.AUTH_DISABLE: m.AuthDisableRequest,
     Kind.USER_ADD: m.AuthUserAddRequest,
@@ -100,6 +106,8 @@ class Alarms:
         return {m.AlarmMember(memberID=member, alarm=alarm).SerializeToString(): b"" for member, alarm in self._raised}
 
     def restore(self, keys: Iterable[bytes]) -> None:
+        """In the place of those that were there."""
+        self._raised.clear()
         for raw in keys:
             each = m.AlarmMember.FromString(raw)
             self._raised.add((each.memberID, each.alarm))
@@ -114,19 +122,31 @@ class Machine:
         self.store = store
         self.auth = AuthStore()
         self.alarms = Alarms()
+        self.membership = Membership()
+        """Changed by records of kind MEMBER, and by Raft's changes of members, which do not come through `apply`."""
         self.changes = 0
-        """How often users, roles or alarms have changed: what is written to the file only then."""
+        """How often users, roles, alarms or members have changed: what is written to the file only then."""
+        self.token_given: Callable[[str, str], None] = lambda name, token: None
+        """Called with what a client may show from now on instead of the user's password: no state, each member keeps it for itself."""
+        self.tokens_ended: Callable[[], None] = lambda: None
 
     def buckets(self) -> dict[bytes, dict[bytes, bytes]]:
-        """Users, roles and alarms as upstream's database has them."""
-        return {**self.auth.buckets(), b"alarm": self.alarms.bucket()}
+        """Users, roles, alarms and members as upstream's database has them."""
+        return {**self.auth.buckets(), b"alarm": self.alarms.bucket(), **self.membership.buckets()}
 
     def restore(self, buckets: Mapping[bytes, Mapping[bytes, bytes]]) -> None:
         self.auth.restore(buckets)
         self.alarms.restore(buckets.get(b"alarm", {}))
+        self.membership.restore(buckets)
+
+    def take_over(self, other: "Machine") -> None:
+        """Becomes what `other` is, which is given up; who holds a part of this one holds the same part, with new content."""
+        self.store.take_over(other.store)
+        self.restore(other.buckets())
+        self.changes += 1
 
     def apply(self, kind: int, op: Any, now: float) -> tuple[Any, int, list[Event]]:
-        """(result, revision, events).  Raises MvccError, having changed nothing."""
+        """(result, revision, events).  Raises MvccError or MembershipRefused, having changed nothing."""
         store = self.store
         match kind:
             case Kind.PUT | Kind.DELETE:
@@ -149,9 +169,16 @@ class Machine:
             case Kind.ON_BEHALF:
                 self.check(op.who, op.kind, op.op)
                 return self.apply(op.kind, op.op, now)
+            case Kind.TOKEN:
+                self._give_token(op)
+                return None, store.revision, []
             case Kind.ALARM:
                 self.changes += 1
                 return self.alarms.change(op), store.revision, []
+            case Kind.MEMBER:
+                self.membership.update(op)
+                self.changes += 1
+                return None, store.revision, []
             case _:
                 self.changes += 1
                 self._administer(kind, op)
@@ -165,7 +192,7 @@ class Machine:
             case Kind.REVOKE:
                 for key in self.lease_keys(op):
                     self.auth.check(who, key, b"", WRITE)
-            case Kind.COMPACT | Kind.GRANT | Kind.ALARM:
+            case Kind.COMPACT | Kind.GRANT | Kind.ALARM | Kind.TOKEN:
                 return
             case _:
                 self.auth.check_fresh(who)
@@ -179,6 +206,15 @@ class Machine:
     def lease_keys(self, lease: int) -> list[bytes]:
         return sorted(self.store.leases.get(lease).keys) if lease in self.store.leases else []
 
+    def _give_token(self, op: Any) -> None:
+        """For the password that was compared; a user whose password has changed since has to show the new one."""
+        if not self.auth.enabled:
+            raise AuthNotEnabled
+        user = self.auth.users.get(op.name)
+        if user is None or user.password_hash != op.password:
+            raise AuthFailed
+        self.token_given(op.name, op.token)
+
     def _administer(self, kind: int, r: Any) -> None:
         auth = self.auth
         match kind:
@@ -186,6 +222,7 @@ class Machine:
                 auth.enable()
             case Kind.AUTH_DISABLE:
                 auth.disable()
+                self.tokens_ended()
             case Kind.USER_ADD:
                 auth.user_add(r.name, r.hashedPassword.encode(), no_password=r.options.no_password)
             case Kind.USER_DELETE:
@@ -224,6 +261,8 @@ def read(kind: int, payload: bytes) -> Any:
             return grant.ID, grant.TTL
         case Kind.REVOKE:
             return m.LeaseRevokeRequest.FromString(payload).ID
+        case Kind.MEMBER:
+            return decode_member(payload)
         case Kind.ON_BEHALF:
             wrapped = m.OnBehalf.FromString(payload)
             return OnBehalf(Who(wrapped.username, wrapped.auth_revision), wrapped.kind, read(wrapped.kind, wrapped.payload))

@@ -1,73 +1,80 @@
-"""The write-ahead log: what was acknowledged is in it, whatever happens to the process or the power.
+"""The write-ahead log: Raft's entries and hard state, in the order in which they were written, whatever happens to the process or the power.
 
-A segment begins with a header of its own; then come frames, and a frame is what was synced together:
+    SEQUENCE-FIRST.wal     a segment of frames (`frames`); FIRST is the entry that comes next when it is begun
+    ENTRY                  index 8 | term 8 | type 1 | data       replaces what stood at this index, and all behind it
+    HARD_STATE             term 8 | vote 8 | commit 8             the last one counts
+    RESTART                index 8 | term 8                       a leader's snapshot has taken the place of all that was written before
 
-    segment   "kfslog2\n" | salt 8 | crc32 4
-    frame     "kfsF" | length 4 | crc32 of the records 4 | crc32 of salt, place in the file, and the twelve bytes before 4 | records
-    record    length 4 | kind 1 | payload
+    entries 5 6 7 (term 2), then 6 (term 3), then 7 (term 3)   is   5 of term 2, 6 and 7 of term 3
 
-A frame is written and synced before the next is begun, so a crash can tear at most the last one: it was never acknowledged and is cut off.  A bad
-frame with another behind it cannot come from a crash: that is corruption, and opening is refused.  Where a frame ends, its header says, which has a
-checksum of its own; where the header is bad too, the bytes behind it are searched for frames.  What clients store can look like a frame, a copy of
-a log even; but none has the salt of this segment and its place in it, so nothing stored is ever taken for one.
+A segment begins with the hard state, so that those before it can be dropped: when all their entries are in the B+tree file and none is kept for
+members that lag.  The sequence has no gaps: a segment that is missing is noticed.
 
-Segments are named by the index of their first record, and dropped when everything in them is in the B+tree file.  Those of the first format, which
-had frames of "kfsW" without a header's checksum, are read, and never written to again.
+Logs of the first two formats (FIRST.wal) had no Raft: their records are read by `old_records`, once, and never written again.
 """
 
 import fcntl
 import os
 import struct
-import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
-MAGIC, FIRST_MAGIC = b"kfsF", b"kfsW"
-FORMAT = b"kfslog2\n"
+from k8sfromscratch.core.raft.types import Entry, EntryType, HardState
+from k8sfromscratch.storage import frames
+from k8sfromscratch.storage.frames import HEADER, RECORD, WalError
+
+__all__ = ["Found", "Record", "Wal", "WalError"]
+
 SEGMENT_BYTES = 64 * 1024 * 1024
 """A segment is closed when it is larger, as etcd's."""
 
-_HEADER = struct.Struct("<8s8sI")
-_FRAME = struct.Struct("<4sIII")
-_FIRST_FRAME = struct.Struct("<4sII")
-_PLACE = struct.Struct("<8sQ")
-_RECORD = struct.Struct("<IB")
-
-
-class WalError(Exception):
-    """The log cannot be trusted; the message names the file and the place."""
+ENTRY, HARD_STATE, RESTART = 1, 2, 3
+_ENTRY_RECORD = struct.Struct("<IBQQB")
+_ENTRY = struct.Struct("<QQB")
+_STATE = struct.Struct("<QQQ")
+_RESTART = struct.Struct("<QQ")
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
+    """Of the old formats."""
+
     index: int
     kind: int
     payload: bytes
 
 
-def encode_frame(records: Sequence[tuple[int, bytes]], salt: bytes, at: int) -> bytes:
-    """One frame of (kind, payload), for a place in a segment."""
-    parts = []
-    for kind, payload in records:
-        parts.append(_RECORD.pack(len(payload), kind))
-        parts.append(payload)
-    body = b"".join(parts)
-    header = MAGIC + len(body).to_bytes(4, "little") + zlib.crc32(body).to_bytes(4, "little")
-    return header + _header_checksum(header, salt, at).to_bytes(4, "little") + body
+class _Segment(NamedTuple):
+    sequence: int
+    first: int
+    path: Path
+
+
+@dataclass(slots=True)
+class Found:
+    """What the log says: the entries behind (offset, offset_term)."""
+
+    offset: int
+    offset_term: int
+    entries: list[Entry] = field(default_factory=list)
+    state: HardState | None = None
+    void: bool = False
+    """Whether the file has a snapshot that the log was to give way to: a crash came between the two."""
 
 
 class Wal:
-    """`append` blocks on the disk: call it in a thread, one call at a time."""
+    """`append` and `restart` block on the disk: call them in a thread, one at a time."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._segments: list[tuple[int, Path]] = []
-        """(index of the first record, file), in order."""
+        self._segments: list[_Segment] = []
         self._file = -1
         self._lock = -1
         self._size, self._salt = 0, b""
         """Of the segment that is written to."""
+        self._state = HardState()
         self.next_index = 1
 
     def lock(self) -> None:
@@ -79,56 +86,95 @@ class Wal:
         except BlockingIOError as error:
             raise WalError(f"{self._folder}: another process has this log open: is etcd running on this data directory already?") from error
 
-    def open(self, after: int) -> Iterator[Record]:
-        """Reads the log, mends its end, and makes it ready for `append`.  Yields the records above index `after`; must be read to its end.
-        Raises WalError."""
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._segments = sorted((int(path.stem, 16), path) for path in self._folder.glob("*.wal"))
-        self.next_index = after + 1
-        expected = self._segments[0][0] if self._segments else after + 1
+    # At the start
+
+    def old_records(self, after: int) -> Iterator[Record]:
+        """Those above index `after` of a log of the old formats; must be read to its end.  Raises WalError."""
+        segments = [(int(path.stem, 16), path) for path in self._old_segments()]
+        expected = segments[0][0] if segments else after + 1
         if expected > after + 1:
             raise WalError(f"{self._folder}: the log begins at record {expected}, and {after + 1} is the next that is needed: segments are missing")
-        for number, (first, path) in enumerate(self._segments):
+        for number, (first, path) in enumerate(segments):
             if first != expected:
                 raise WalError(f"{path}: begins at record {first} where {expected} was expected: a segment is missing")
-            for kind, payload in self._frames(path, last=number == len(self._segments) - 1):
+            last = number == len(segments) - 1
+            for kind, payload in frames.records(path, frames.form_of(path, last=last), last=last):
                 if expected > after:
                     yield Record(expected, kind, payload)
                 expected += 1
-        self.next_index = max(expected, after + 1)
-        while self._segments and expected < self.next_index:  # all of them lie behind the B+tree file: what comes next would leave a gap
-            self._segments.pop()[1].unlink()
-        self._go_on()
 
-    def _go_on(self) -> None:
-        """Makes the last segment, or a new one, ready for what is appended."""
-        if self._segments:
-            first, path = self._segments[-1]
-            salt = _salt(path.read_bytes()[: _HEADER.size])
-            if salt:
-                self._file, self._salt = os.open(path, os.O_WRONLY | os.O_APPEND), salt
-                self._size = os.fstat(self._file).st_size
-                return
-            if first == self.next_index:
-                self._segments.pop()  # nothing is in it: it is made anew, under the same name
-        self._new_segment()
+    def drop_old(self) -> None:
+        """Removes what `old_records` reads."""
+        for path in self._old_segments():
+            path.unlink()
 
-    def append(self, records: Sequence[tuple[int, bytes]]) -> None:
+    def read(self, filed: int, filed_term: int, keep: int) -> Found:
+        """What is there behind the B+tree file, which has all up to `filed`, and at most `keep` entries before that.  Mends the log's end.
+        Raises WalError."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        parts = sorted((*(int(part, 16) for part in path.stem.split("-")), path) for path in self._folder.glob("*-*.wal"))
+        self._segments = [_Segment(*part) for part in parts]  # type: ignore[arg-type]
+        reader = _Reader(self._folder, filed, keep)
+        for before, segment in zip([None, *self._segments], self._segments, strict=False):
+            if before is not None and segment.sequence != before.sequence + 1:
+                raise WalError(f"{segment.path}: number {segment.sequence} follows {before.sequence}: a segment is missing")
+            last = segment is self._segments[-1]
+            reader.segment(segment.path, segment.first, last=last)
+        found = reader.found(filed_term)
+        self.next_index = found.offset + len(found.entries) + 1
+        return found
+
+    def begin(self, found: Found, state: HardState) -> None:
+        """Makes the log ready for `append`, behind what was found."""
+        self._state = state
+        if found.void or not self._segments:
+            self._restart(found.offset, found.offset_term, [])
+            return
+        last = self._segments[-1]
+        self._size = last.path.stat().st_size
+        if self._size > HEADER.size:
+            self._file, self._salt = os.open(last.path, os.O_WRONLY | os.O_APPEND), frames.form_of(last.path, last=True).salt
+        else:
+            self._segments.pop()  # a crash left it with nothing in it: it is made anew, under the same number
+            last.path.unlink()
+            self._new_segment(last.sequence)
+
+    # Writing
+
+    def append(self, entries: Sequence[Entry], state: HardState | None) -> None:
         """Returns when they are on the disk."""
         if self._size >= SEGMENT_BYTES:
-            self._new_segment()
-        data = encode_frame(records, self._salt, self._size)
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self._file, view) :]
-        os.fdatasync(self._file)
-        self._size += len(data)
-        self.next_index += len(records)
+            self._new_segment(self._segments[-1].sequence + 1)
+        if state is not None:
+            self._state = state
+        self._write(_encode_entries(entries) + (_encode_state(state) if state is not None else b""))
+        if entries:
+            self.next_index = entries[-1].index + 1
+
+    def restart(self, index: int, term: int, entries: Sequence[Entry], state: HardState | None) -> None:
+        """A snapshot up to this index is in the file: the log goes on behind it, with these entries.  Returns when that is on the disk."""
+        if state is not None:
+            self._state = state
+        self._restart(index, term, entries)
+
+    def _restart(self, index: int, term: int, entries: Sequence[Entry]) -> None:
+        self.next_index = index + 1
+        sequence = self._segments[-1].sequence + 1 if self._segments else 0
+        given_up = self._segments
+        self._segments = []
+        self._new_segment(sequence, _encode(RESTART, _RESTART.pack(index, term)) + _encode_entries(entries))
+        if entries:
+            self.next_index = entries[-1].index + 1
+        for segment in given_up:
+            segment.path.unlink()
+
+    def droppable(self, index: int) -> bool:
+        return len(self._segments) > 1 and self._segments[1].first <= index
 
     def drop_below(self, index: int) -> None:
-        """Removes segments all of whose records are below `index`."""
-        while len(self._segments) > 1 and self._segments[1][0] <= index:
-            self._segments.pop(0)[1].unlink()
+        """Removes segments all of whose entries are below `index`, which is applied."""
+        while self.droppable(index):
+            self._segments.pop(0).path.unlink()
 
     def close(self) -> None:
         self._close_segment()
@@ -136,90 +182,122 @@ class Wal:
             os.close(self._lock)
             self._lock = -1
 
+    def _write(self, body: bytes) -> None:
+        data = frames.encode_frame(body, self._salt, self._size)
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._file, view) :]
+        os.fdatasync(self._file)
+        self._size += len(data)
+
     def _close_segment(self) -> None:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
 
-    def _new_segment(self) -> None:
+    def _new_segment(self, sequence: int, body: bytes = b"") -> None:
         self._close_segment()
-        path = self._folder / f"{self.next_index:016x}.wal"
+        path = self._folder / f"{sequence:016x}-{self.next_index:016x}.wal"
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
-        self._salt = os.urandom(8)
-        os.write(self._file, _HEADER.pack(FORMAT, self._salt, zlib.crc32(FORMAT + self._salt)))
+        header, self._salt = frames.new_header()
+        os.write(self._file, header)
         os.fsync(self._file)
-        self._size = _HEADER.size
-        self._segments.append((self.next_index, path))
+        self._size = len(header)
         for place in (self._folder, self._folder.parent):
             folder = os.open(place, os.O_RDONLY)
             try:
                 os.fsync(folder)
             finally:
                 os.close(folder)
+        self._write(_encode_state(self._state) + body)
+        self._segments.append(_Segment(sequence, self.next_index, path))
 
-    def _frames(self, path: Path, *, last: bool) -> Iterator[tuple[int, bytes]]:
-        data = path.read_bytes()
-        salt = _salt(data[: _HEADER.size])
-        if not salt and not data.startswith(FIRST_MAGIC):
-            if last and len(data) <= _HEADER.size:
-                return  # a crash while it was made: there is nothing in it
-            raise WalError(f"{path}: the segment's header is damaged or of a newer version; if it is damaged, restore from a backup")
-        at = _HEADER.size if salt else 0
-        while at < len(data):
-            size, body = _frame_at(data, at, salt)
-            if body is None:
-                torn = at + size >= len(data) if size else not _frame_behind(data, at + 1, salt)
-                if not last or not torn:
-                    raise WalError(f"{path}: the frame at byte {at} is damaged and good ones follow: the disk or someone has changed it; restore from a backup")
-                with path.open("r+b") as file:
-                    file.truncate(at)
-                    os.fsync(file.fileno())
-                return
-            yield from _records(body)
-            at += size
+    def _old_segments(self) -> list[Path]:
+        return sorted(path for path in self._folder.glob("*.wal") if "-" not in path.stem)
 
 
-def _salt(header: bytes) -> bytes:
-    """Of a whole segment header; b"" where this is none."""
-    if len(header) < _HEADER.size:
-        return b""
-    form, salt, checksum = _HEADER.unpack(header)
-    return bytes(salt) if form == FORMAT and checksum == zlib.crc32(FORMAT + salt) else b""
+class _Reader:
+    """Puts together what the records say; keeps no more entries before the filed one than asked."""
+
+    def __init__(self, folder: Path, filed: int, keep: int) -> None:
+        self._folder, self._filed, self._keep = folder, filed, keep
+        self._base: tuple[int, int] | None = None
+        """What the entries follow; None while it is not known, in a log whose beginning was dropped."""
+        self._entries: list[Entry] = []
+        self._state: HardState | None = None
+        self._first = 0
+
+    def segment(self, path: Path, first: int, *, last: bool) -> None:
+        self._first = self._first or first
+        for kind, payload in frames.records(path, frames.form_of(path, last=last), last=last):
+            match kind:
+                case 1:
+                    index, term, entry_type = _ENTRY.unpack_from(payload)
+                    self._entry(path, Entry(term, index, payload[_ENTRY.size :], EntryType(entry_type)))
+                case 2:
+                    self._state = HardState(*_STATE.unpack(payload))
+                case 3:
+                    self._base = _RESTART.unpack(payload)
+                    self._entries.clear()
+                case _:
+                    raise WalError(f"{path}: a record of the unknown kind {kind}: was it written by a newer version?")
+
+    def _entry(self, path: Path, entry: Entry) -> None:
+        entries = self._entries
+        if entries:
+            at = entry.index - entries[0].index
+            good = 0 <= at <= len(entries)
+            if good:
+                del entries[at:]
+        else:
+            good = self._base is None or entry.index == self._base[0] + 1
+        if not good:
+            raise WalError(f"{path}: entry {entry.index} does not follow what is there: the disk or someone has changed it; restore from a backup")
+        entries.append(entry)
+        if len(entries) > 2 * self._keep + 1000:
+            self._trim()
+
+    def _trim(self) -> None:
+        surplus = min(self._filed, self._entries[-1].index) - self._entries[0].index + 1 - self._keep
+        if surplus > 0:
+            last = self._entries[surplus - 1]
+            self._base = last.index, last.term
+            del self._entries[:surplus]
+
+    def found(self, filed_term: int) -> Found:
+        """Raises WalError."""
+        filed, entries = self._filed, self._entries
+        first = entries[0].index if entries else (self._base[0] + 1 if self._base is not None else self._first or filed + 1)
+        if first > filed + 1:
+            raise WalError(f"{self._folder}: the log begins at entry {first}, and {filed + 1} is the next that is needed: segments are missing")
+        if self._base is None:
+            if entries and first <= filed:
+                self._base = first, entries[0].term
+                del entries[0]
+            else:
+                self._base = filed, filed_term
+        offset, offset_term = self._base
+        last = offset + len(entries)
+        term = offset_term if filed == offset else entries[filed - offset - 1].term if offset < filed <= last else None
+        if term != filed_term:
+            return Found(filed, filed_term, state=self._state, void=True)
+        if entries:
+            self._trim()
+        return Found(*self._base, entries, self._state)
 
 
-def _header_checksum(header: bytes, salt: bytes, at: int) -> int:
-    return zlib.crc32(header, zlib.crc32(_PLACE.pack(salt, at)))
+def _encode(kind: int, payload: bytes) -> bytes:
+    return RECORD.pack(len(payload), kind) + payload
 
 
-def _frame_at(data: bytes, at: int, salt: bytes) -> tuple[int, bytes | None]:
-    """(its length, 0 where not even that is known; its records, None where they are damaged).  Without a salt, of the first format."""
-    form = _FRAME if salt else _FIRST_FRAME
-    if len(data) - at < form.size:
-        return 0, None
-    magic, length, checksum = _FIRST_FRAME.unpack_from(data, at)
-    if magic != (MAGIC if salt else FIRST_MAGIC):
-        return 0, None
-    if salt and int.from_bytes(data[at + _FIRST_FRAME.size : at + _FRAME.size], "little") != _header_checksum(data[at : at + _FIRST_FRAME.size], salt, at):
-        return 0, None
-    body = data[at + form.size : at + form.size + length]
-    if len(body) == length and zlib.crc32(body) == checksum:
-        return form.size + length, body
-    return form.size + length if salt else 0, None  # in the first format a damaged frame's length is not to be trusted
+def _encode_state(state: HardState) -> bytes:
+    return _encode(HARD_STATE, _STATE.pack(*state))
 
 
-def _frame_behind(data: bytes, at: int, salt: bytes) -> bool:
-    """Whether a frame begins somewhere behind: one with a good header, or, in the first format, a good frame."""
-    while (at := data.find(MAGIC if salt else FIRST_MAGIC, at)) >= 0:
-        if _frame_at(data, at, salt)[0]:
-            return True
-        at += 1
-    return False
-
-
-def _records(body: bytes) -> Iterator[tuple[int, bytes]]:
-    at = 0
-    while at < len(body):
-        length, kind = _RECORD.unpack_from(body, at)
-        at += _RECORD.size
-        yield kind, body[at : at + length]
-        at += length
+def _encode_entries(entries: Sequence[Entry]) -> bytes:
+    parts = []
+    for entry in entries:
+        data = entry.data
+        parts.append(_ENTRY_RECORD.pack(len(data) + _ENTRY.size, ENTRY, entry.index, entry.term, entry.type))
+        parts.append(data)
+    return b"".join(parts)

@@ -5,21 +5,27 @@ import threading
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from k8sfromscratch.core.mvcc.types import Compare, DeleteOp, PutOp, RangeOp
+from k8sfromscratch.core.raft.types import Entry, HardState
 from k8sfromscratch.process.clock import Env
 from k8sfromscratch.storage import engine as engine_module
+from k8sfromscratch.storage import filing, proposals
 from k8sfromscratch.storage.durable import DurableStorage
-from k8sfromscratch.storage.engine import Engine
+from k8sfromscratch.storage.engine import QUOTA_BYTES, Engine
 from k8sfromscratch.storage.interface import NoSpace, Unavailable
-from k8sfromscratch.storage.lmdb_backend import LmdbBackend
+from k8sfromscratch.storage.lmdb_backend import LmdbBackend, Meta
 from k8sfromscratch.storage.wal import Wal, WalError
 
+FIRST_INDEX = 2
+"""Of the entry with which a member alone begins to lead."""
 
-async def opened(folder: Path, **options: int) -> tuple[DurableStorage, "asyncio.Task[None]"]:
-    storage = DurableStorage(await Engine.open(folder, Env(), **options), Env())
+
+async def opened(folder: Path, quota_bytes: int = QUOTA_BYTES) -> tuple[DurableStorage, "asyncio.Task[None]"]:
+    storage = DurableStorage(await Engine.open(folder, Env(), quota_bytes=quota_bytes), Env())
     return storage, asyncio.create_task(storage.run())
 
 
@@ -55,9 +61,10 @@ class Gate:
 def test_stopping_in_the_midst_of_a_commit_is_orderly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gate, commit = Gate(), LmdbBackend.commit
 
-    def slow(backend: LmdbBackend, *args: object) -> None:
-        gate.pass_through()
-        commit(backend, *args)  # type: ignore[arg-type]
+    def slow(backend: LmdbBackend, meta: Meta, *args: Any) -> None:
+        if meta.index > FIRST_INDEX:
+            gate.pass_through()
+        commit(backend, meta, *args)
 
     monkeypatch.setattr(LmdbBackend, "commit", slow)
 
@@ -117,7 +124,7 @@ def test_a_closed_store_ends_its_watches_and_takes_nothing(tmp_path: Path) -> No
 
 
 def test_a_full_store_takes_deletions_and_has_room_again_after_a_compaction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "COMMIT_EVERY_S", 0.001)
+    monkeypatch.setattr(filing, "COMMIT_EVERY_S", 0.001)
 
     async def scenario() -> None:
         storage, running = await opened(tmp_path, quota_bytes=200_000)
@@ -142,12 +149,13 @@ def test_a_full_store_takes_deletions_and_has_room_again_after_a_compaction(tmp_
 
 
 def test_too_many_waiting_writes_are_refused_and_the_rest_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "QUEUE_MAX", 10)
+    monkeypatch.setattr(proposals, "QUEUE_MAX", 10)
     gate, append = Gate(), Wal.append
 
-    def slow(log: Wal, records: Sequence[tuple[int, bytes]]) -> None:
-        gate.pass_through()
-        append(log, records)
+    def slow(log: Wal, entries: Sequence[Entry], state: HardState | None) -> None:
+        if entries and entries[0].index > FIRST_INDEX:
+            gate.pass_through()
+        append(log, entries, state)
 
     monkeypatch.setattr(Wal, "append", slow)
 
@@ -170,9 +178,10 @@ def test_writes_wait_for_a_file_that_cannot_keep_up(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(engine_module, "FRESH_MAX", 5)
     gate, commit = Gate(), LmdbBackend.commit
 
-    def slow(backend: LmdbBackend, *args: object) -> None:
-        gate.pass_through()
-        commit(backend, *args)  # type: ignore[arg-type]
+    def slow(backend: LmdbBackend, meta: Meta, *args: Any) -> None:
+        if meta.index > FIRST_INDEX:
+            gate.pass_through()
+        commit(backend, meta, *args)
 
     monkeypatch.setattr(LmdbBackend, "commit", slow)
 
@@ -188,11 +197,11 @@ def test_writes_wait_for_a_file_that_cannot_keep_up(tmp_path: Path, monkeypatch:
 
         writing = asyncio.create_task(write())
         await asyncio.to_thread(gate.reached.wait, 20)
-        while storage._engine._queue == []:
+        while storage._engine.proposals.queue == []:
             await asyncio.sleep(0)
         for _ in range(100):
             await asyncio.sleep(0)
-        assert done < 40 and storage._engine._backend.fresh <= 5
+        assert done < 40 and storage._engine.filing.backend.fresh <= 5
         gate.open()
         await writing
         await closed(storage, running)
@@ -205,7 +214,7 @@ def test_a_log_that_fails_takes_nothing_more_and_ends_the_process(tmp_path: Path
         storage, running = await opened(tmp_path)
         await storage.txn([], [PutOp(b"a", b"1")])
 
-        def broken(log: Wal, records: Sequence[tuple[int, bytes]]) -> None:
+        def broken(log: Wal, entries: Sequence[Entry], state: HardState | None) -> None:
             raise OSError(5, "Input/output error")
 
         with monkeypatch.context() as patched:
@@ -230,9 +239,9 @@ def test_a_file_that_fails_ends_the_process_and_the_log_has_everything(tmp_path:
         def broken(backend: LmdbBackend, *args: object) -> None:
             raise OSError(28, "No space left on device")
 
+        storage, running = await opened(tmp_path)
         with monkeypatch.context() as patched:
             patched.setattr(LmdbBackend, "commit", broken)
-            storage, running = await opened(tmp_path)
             await storage.txn([], [PutOp(b"a", b"1")])
             with pytest.raises(BaseExceptionGroup):
                 await running
@@ -244,15 +253,3 @@ def test_a_file_that_fails_ends_the_process_and_the_log_has_everything(tmp_path:
         await closed(again, running)
 
     run(scenario)
-
-
-def test_a_log_that_ends_behind_the_file_is_begun_anew(tmp_path: Path) -> None:
-    log = Wal(tmp_path)
-    list(log.open(0))
-    log.append([(1, b"a"), (1, b"b")])
-    log.close()
-    log = Wal(tmp_path)
-    assert list(log.open(10)) == []  # the file says that it has ten records
-    log.append([(1, b"eleven")])
-    log.close()
-    assert [(record.index, record.payload) for record in Wal(tmp_path).open(10)] == [(11, b"eleven")]

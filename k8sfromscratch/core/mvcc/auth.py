@@ -218,6 +218,9 @@ class AuthStore:
         return {b"auth": flags, b"authUsers": users, b"authRoles": roles}
 
     def restore(self, buckets: Buckets) -> None:
+        """In the place of all that was there."""
+        self.users.clear()
+        self.roles.clear()
         flags = buckets.get(b"auth", {})
         self.enabled = flags.get(b"authEnabled") == b"\x01"
         self.revision = int.from_bytes(flags.get(b"authRevision", b"\x01"), "big") or 1

@@ -172,6 +172,11 @@ class MvccStore:
         self._keys = sorted(self._histories)
         self.revision, self.compact_revision = max(revision, 1), compact_revision
 
+    def take_over(self, other: "MvccStore") -> None:
+        """Becomes what `other` is, which is given up; this store's own backend has other's values by now."""
+        self._histories, self._keys = other._histories, other._keys
+        self.revision, self.compact_revision, self.leases = other.revision, other.compact_revision, other.leases
+
     def attach_leases(self) -> None:
         """Ties restored keys to the restored leases."""
         for key in self._keys:

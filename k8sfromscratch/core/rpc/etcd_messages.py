@@ -77,6 +77,12 @@ messages = load_proto(
     message Member { uint64 ID = 1; string name = 2; repeated string peerURLs = 3; repeated string clientURLs = 4; bool isLearner = 5; }
     message MemberListRequest { bool linearizable = 1; }
     message MemberListResponse { ResponseHeader header = 1; repeated Member members = 2; }
+    message MemberAddRequest { repeated string peerURLs = 1; bool isLearner = 2; }
+    message MemberAddResponse { ResponseHeader header = 1; Member member = 2; repeated Member members = 3; }
+    message MemberRemoveRequest { uint64 ID = 1; }
+    message MemberUpdateRequest { uint64 ID = 1; repeated string peerURLs = 2; }
+    message MemberPromoteRequest { uint64 ID = 1; }
+    message MembersResponse { ResponseHeader header = 1; repeated Member members = 2; }
     message StatusRequest {}
     message StatusResponse {
         ResponseHeader header = 1; string version = 2; int64 dbSize = 3; uint64 leader = 4; uint64 raftIndex = 5; uint64 raftTerm = 6;
@@ -143,6 +149,7 @@ messages = load_proto(
 
     // What a member keeps on its disk: a lease in the database, and a record of the log with the user on whose behalf it is
     message StoredLease { int64 ID = 1; int64 TTL = 2; int64 RemainingTTL = 3; }
+    message AuthToken { string name = 1; bytes password = 2; string token = 3; }
     message OnBehalf { string username = 1; uint64 auth_revision = 2; int32 kind = 3; bytes payload = 4; }
     """,
     package="etcd.v3",
