@@ -11,16 +11,22 @@ whoever has the box: it is for machines on one's own computer.
 
 import hashlib
 import json
+import os
 import shutil
+import sys
 import tarfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from k8sfromscratch.lab import node_image, seed
+from k8sfromscratch.lab.errors import LabError
+from k8sfromscratch.lab.libvirt_host import Host
 from k8sfromscratch.lab.record import CACHE_DIR
 from k8sfromscratch.lab.shell import run
 
 PACKAGES = ("linux-image-cloud-amd64", "initramfs-tools", "udev", "sudo")
+DEBIAN = "bookworm"
 USER = "vagrant"
 """With sudo and without a password: what Vagrant expects of a box."""
 
@@ -28,6 +34,8 @@ KEY_OPTIONS = ("-t", "rsa", "-b", "3072", "-m", "PEM")
 """Not ECDSA: the net-ssh of Vagrant 2.3.4 fails on such a key with OpenSSL 3."""
 
 DISK_GB = 10
+POOL = "default"
+"""Where vagrant-libvirt keeps disks unless it is told otherwise."""
 KERNEL_OPTIONS = "root=/dev/vda rw console=ttyS0 net.ifnames=0"
 
 FILES = {
@@ -90,10 +98,16 @@ class Box:
     vagrant_box: Path
 
 
-def ensure(debian: str = "bookworm") -> Box:
-    """Builds the box unless it is there; boxes of older recipes are removed."""
+def name(debian: str = DEBIAN) -> str:
+    """Of the box, built or not.  By its recipe: libvirt keeps a box's disk under the box's name, and never looks whether it has changed."""
     recipe = json.dumps([debian, KEY_OPTIONS, node_image.PACKAGES, node_image.FILES, PACKAGES, FILES, SETUP, VAGRANTFILE, DISK_GB], sort_keys=True)
-    digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
+    return f"kfs-node-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
+
+
+def ensure(debian: str = DEBIAN) -> Box:
+    """Builds the box unless it is there; boxes of older recipes are removed."""
+    called = name(debian)
+    digest = called.rpartition("-")[2]
     directory = CACHE_DIR / "box" / digest
     if not directory.exists():
         building = directory.with_suffix(".building")
@@ -104,8 +118,7 @@ def ensure(debian: str = "bookworm") -> Box:
         for other in directory.parent.iterdir():
             if other != directory:
                 shutil.rmtree(other)
-    # Named by its recipe: libvirt keeps a box's disk under the box's name, and never looks whether it has changed.
-    return Box(f"kfs-node-{digest}", directory / "box.img", directory / "vmlinuz", directory / "initrd.img", directory / "ssh_key", directory / "node.box")
+    return Box(called, directory / "box.img", directory / "vmlinuz", directory / "initrd.img", directory / "ssh_key", directory / "node.box")
 
 
 def _build(debian: str, directory: Path) -> None:
@@ -131,13 +144,43 @@ def _build(debian: str, directory: Path) -> None:
             tar.add(directory / name, arcname=name)
 
 
-def main() -> None:
-    """Builds the box and gives it to Vagrant."""
+def add() -> str:
+    """Builds the box and gives it to Vagrant.  Its name there."""
     box = ensure()
     if box.name not in run(["vagrant", "box", "list"]).split():
         run(["vagrant", "box", "add", "--name", box.name, "--provider", "libvirt", box.vagrant_box], timeout_s=600)
-    print(f"LAB_BOX={box.name}")
+    return box.name
+
+
+def remove() -> None:
+    """Takes all boxes of ours from Vagrant, and from libvirt the copies of their disks, which vagrant-libvirt keeps for the next machine.
+
+    Machines that stand on such a copy must be gone.
+    """
+    host = Host(os.environ.get("LIBVIRT_DEFAULT_URI", "qemu:///system"))
+    for line in run(["vagrant", "box", "list"]).splitlines():
+        if line.startswith("kfs-node-"):
+            run(["vagrant", "box", "remove", "--force", "--all", line.split()[0]])
+    for volume in host.volumes(POOL):
+        if volume.startswith("kfs-node-"):
+            host.remove_volume(POOL, volume)
+
+
+def main(argv: Sequence[str]) -> int:
+    try:
+        match list(argv):
+            case []:
+                print(f"LAB_BOX={add()}")
+            case ["remove"]:
+                remove()
+            case _:
+                print("python -m k8sfromscratch.lab.box [remove]", file=sys.stderr)
+                return 2
+    except LabError as error:
+        print(f"box: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

@@ -9,6 +9,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from k8sfromscratch.lab import vm_image
+from k8sfromscratch.lab.box import DEBIAN
+from k8sfromscratch.lab.providers.libvirt import kvm_works
+
 START_TIMEOUT_S = 60
 URI = "qemu:///system"
 KVM = Path("/dev/kvm")
@@ -20,6 +24,11 @@ def virsh(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     if check and done.returncode != 0:
         raise AssertionError(f"virsh {' '.join(words)} ended with {done.returncode}: {done.stderr}")
     return done
+
+
+def driver() -> str:
+    """Of domains that do come up here: `kvm`, or `qemu` where a KVM guest gets nowhere."""
+    return "kvm" if kvm_works(vm_image.ensure("", DEBIAN)) else "qemu"
 
 
 def things() -> dict[str, set[str]]:

@@ -1,5 +1,7 @@
 """The nightly run: a step that fails ends its group and not the night, what was made is taken down, and the page says all of it."""
 
+import os
+import select
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -7,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from k8sfromscratch.lab.errors import SpecError
-from k8sfromscratch.testing.nightly import Case, Group, Outcome, Step, exclusions, plan, read_junit, report, run
+from k8sfromscratch.testing.nightly import exclusions, main, plan, report
+from k8sfromscratch.testing.steps import Case, Group, Outcome, Phase, Step, phases, read_junit, run
 
 
 def python(text: str) -> tuple[str, ...]:
@@ -16,9 +19,9 @@ def python(text: str) -> tuple[str, ...]:
 
 def test_a_failure_ends_its_group_but_what_cleans_up_runs(tmp_path: Path) -> None:
     groups = [
-        Group("one", (Step("up", python("raise SystemExit(3)"), 30), Step("tests", python(""), 30), Step("down", python(""), 30, cleans_up=True))),
-        Group("two", (Step("fine", python("import os; print(os.environ['KIND'])"), 30),), {"KIND": "of its own"}),
-        Group("three", (Step("hangs", python("import threading; threading.Event().wait(60)"), 0.2),)),
+        Group("1", "one", (Step("up", python("raise SystemExit(3)"), 30), Step("tests", python(""), 30), Step("down", python(""), 30, cleans_up=True))),
+        Group("2", "two", (Step("fine", python("import os; print(os.environ['KIND'])"), 30),), {"KIND": "of its own"}),
+        Group("3", "three", (Step("hangs", python("import threading; threading.Event().wait(60)"), 0.2),)),
     ]
     outcomes = run(groups, tmp_path)
     assert [(each.step, each.outcome) for each in outcomes] == [
@@ -28,14 +31,51 @@ def test_a_failure_ends_its_group_but_what_cleans_up_runs(tmp_path: Path) -> Non
         ("fine", "passed"),
         ("hangs", "timed out"),
     ]
-    assert (tmp_path / outcomes[3].log).read_text() == "of its own\n"
+    assert (tmp_path / outcomes[3].log).read_text().split(maxsplit=1)[1] == "of its own\n"
+
+
+LEAVES_A_CHILD = """
+import subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); print('deaf', flush=True); signal.pause()"])
+print(child.pid, flush=True)
+{then}
+"""
+
+
+@pytest.mark.parametrize(("then", "outcome"), [("child.wait()", "timed out"), ("", "passed")])
+def test_nothing_of_a_step_survives_it(tmp_path: Path, then: str, outcome: str) -> None:
+    """Neither when its time is up, not even what does not hear the interrupt, nor when it ends by itself."""
+    step = Step("leaves a child", python(LEAVES_A_CHILD.format(then=then)), 3 if then else 30)
+    (done,) = run([Group("g", "g", (step,))], tmp_path, grace_s=0.5)
+    assert done.outcome == outcome
+    (pid,) = [int(line.split()[1]) for line in (tmp_path / done.log).read_text().splitlines() if line.split()[1].isdigit()]
+    try:
+        child = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        assert select.select([child], [], [], 30)[0], "the child lives on"
+    finally:
+        os.close(child)
+
+
+def test_a_deploys_log_tells_how_long_each_role_took() -> None:
+    log = [
+        "     1.0  Lab 'kfs': 1 master, 2 workers",
+        "    40.0  --> Starting operation: Base | System packages ",
+        "    45.5      [@lab/master-1] Success",
+        "    60.0  --> Starting operation: Base | Users of the components ",
+        "    70.0       master-1: --> Starting operation: Control plane | kube-apiserver ",
+    ]
+    assert phases(log, 100.0) == (Phase("before the roles", 40.0), Phase("Base", 30.0), Phase("Control plane", 30.0))
+    assert phases([], 5.0) == (Phase("before the roles", 5.0),)
 
 
 def test_pytests_results_are_read(tmp_path: Path) -> None:
     file = tmp_path / "test_it.py"
     file.write_text("import pytest\ndef test_a(): pass\ndef test_b(): assert 1 == 2\n@pytest.mark.skip(reason='too slow')\ndef test_c(): pass\n")
     step = Step("tests", (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(file)), 60, junit=True)
-    (outcome,) = run([Group("g", (step,))], tmp_path / "out")
+    (outcome,) = run([Group("g", "g", (step,))], tmp_path / "out")
     assert outcome.outcome == "failed"
     assert [(case.name.rpartition(".")[2], case.outcome) for case in outcome.cases] == [("test_a", "passed"), ("test_b", "failed"), ("test_c", "skipped")]
     assert "assert 1 == 2" in outcome.cases[1].text and outcome.cases[2].text == "too slow"
@@ -46,7 +86,7 @@ def test_pytests_results_are_read(tmp_path: Path) -> None:
 
 def test_the_page_tells_results_times_failures_and_what_was_left_out() -> None:
     outcomes = [
-        Outcome("A lab", "make lab", "passed", 100.0, "logs/a.log"),
+        Outcome("A lab", "make lab", "passed", 100.0, "logs/a.log", phases=(Phase("etcd", 77.0),)),
         Outcome("A lab", "tests", "failed", 20.0, "logs/b.log", (Case("t.good", "passed", 1.0), Case("t.bad", "failed", 2.0, "assert <this>"))),
     ]
     page = report(outcomes, {"tests/lab/test_x.py::test_slow": 400.0}, datetime(2026, 1, 2, 3, 4, tzinfo=UTC), "abc123")
@@ -60,6 +100,7 @@ def test_the_page_tells_results_times_failures_and_what_was_left_out() -> None:
         "test_slow",
         "400 s",
         "logs/a.log",
+        '<td>etcd<td class="number">77 s',
     ):
         assert said in page, said
 
@@ -79,8 +120,14 @@ def test_at_most_ten_tests_are_left_out_each_with_its_time(tmp_path: Path) -> No
 
 
 def test_every_group_that_makes_a_lab_takes_it_down() -> None:
-    for group in plan(["tests/lab/x.py::y"]):
-        ups = [step for step in group.steps if step.command[-1] == "up"]
+    for group in plan(["tests/lab/x.py::y"], "qemu"):
+        makes = [step for step in group.steps if step.deploys or step.command[-1].endswith(".box")]
         downs = [step for step in group.steps if step.cleans_up]
-        assert len(ups) == len(downs)
-    assert any("--deselect=tests/lab/x.py::y" in step.command for group in plan(["tests/lab/x.py::y"]) for step in group.steps)
+        assert len(makes) == len(downs)
+    assert any("--deselect=tests/lab/x.py::y" in step.command for group in plan(["tests/lab/x.py::y"], "qemu") for step in group.steps)
+
+
+def test_an_unknown_group_is_refused_with_those_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--group", "everything"])
+    assert "'libvirt', 'vagrant', 'simulation'" in capsys.readouterr().err

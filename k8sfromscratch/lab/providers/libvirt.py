@@ -166,7 +166,7 @@ class LibvirtProvider(Provider):
             return self.spec.driver
         if not self.spec.libvirt_uri.startswith(("qemu:///",)):
             return "kvm" if "<domain type='kvm'" in self._host.capabilities() else "qemu"
-        return "kvm" if _kvm_works(made) else "qemu"
+        return "kvm" if kvm_works(made) else "qemu"
 
     # -- one machine
 
@@ -214,7 +214,7 @@ class LibvirtProvider(Provider):
             time.sleep(POLL_S)
 
 
-def _kvm_works(made: VmImage) -> bool:
+def kvm_works(made: VmImage) -> bool:
     """Whether a guest gets as far as its kernel's first line.  Asked once a boot of this host."""
     if not has("qemu-system-x86_64"):
         raise MissingTool("qemu-system-x86_64 is not installed: install qemu-system-x86, or set LAB_DRIVER=kvm or qemu")

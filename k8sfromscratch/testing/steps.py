@@ -1,0 +1,187 @@
+"""Programs run one after the other for a report: each with a time limit that holds for all it started, its output with the time of every line.
+
+A step that fails ends its group (what was to run on a lab that did not come up cannot tell anything), but nothing else: what a group has made
+is taken down, and the next one begins.  A step whose time is up is interrupted, as by Ctrl-C, so that pytest takes its fixtures down; what is
+left of its process group a while later is killed.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import threading
+import time
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from k8sfromscratch.lab.spec import ROOT
+
+GRACE_S = 60.0
+"""From the interrupt to the kill."""
+OUTPUT_S = 5.0
+"""For what is still in the pipe when the program has ended: a daemon that it left may hold the pipe open."""
+
+LINE = re.compile(r"^ *(\d+\.\d)  .*?Starting operation: (.+?) \| ")
+
+
+@dataclass(frozen=True)
+class Step:
+    """`junit`: a pytest run, whose results are read.  `deploys`: its output tells of roles.  `cleans_up`: runs whatever became of the steps before it."""
+
+    name: str
+    command: tuple[str, ...]
+    timeout_s: float
+    junit: bool = False
+    deploys: bool = False
+    cleans_up: bool = False
+
+
+@dataclass(frozen=True)
+class Group:
+    key: str
+    """By which it is chosen."""
+    name: str
+    steps: tuple[Step, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    outcome: str
+    """`passed`, `failed` or `skipped`."""
+    seconds: float
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Phase:
+    name: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    group: str
+    step: str
+    outcome: str
+    """`passed`, `failed`, `timed out` or `not run`."""
+    seconds: float
+    log: str = ""
+    cases: tuple[Case, ...] = ()
+    phases: tuple[Phase, ...] = ()
+
+    def count(self, outcome: str) -> int:
+        return sum(1 for case in self.cases if case.outcome == outcome)
+
+
+def run(groups: Sequence[Group], directory: Path, grace_s: float = GRACE_S) -> list[Outcome]:
+    (directory / "logs").mkdir(parents=True, exist_ok=True)
+    (directory / "junit").mkdir(exist_ok=True)
+    outcomes = []
+    for group in groups:
+        well = True
+        for step in group.steps:
+            if not well and not step.cleans_up:
+                outcomes.append(Outcome(group.name, step.name, "not run", 0.0))
+                continue
+            done = _run_step(group, step, directory, grace_s)
+            well = well and done.outcome == "passed"
+            outcomes.append(done)
+            print(f"{group.name}: {step.name}: {done.outcome}, {done.seconds:.0f} s", flush=True)
+    return outcomes
+
+
+def _run_step(group: Group, step: Step, directory: Path, grace_s: float) -> Outcome:
+    label = _label(f"{group.name} {step.name}")
+    log, junit = directory / "logs" / f"{label}.log", directory / "junit" / f"{label}.xml"
+    junit.unlink(missing_ok=True)
+    command = [*step.command, f"--junitxml={junit}"] if step.junit else list(step.command)
+    started_s = time.monotonic()
+    with log.open("wb") as file:
+        # A session of its own: its process group is all that it starts, but for daemons, which make sessions themselves.
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **group.environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        assert process.stdout is not None
+        reader = threading.Thread(target=_copy, args=(process.stdout, file, started_s), daemon=True)
+        reader.start()
+        outcome = _wait(process, step.timeout_s, grace_s)
+        seconds = time.monotonic() - started_s
+        reader.join(OUTPUT_S)
+    return Outcome(
+        group.name,
+        step.name,
+        outcome,
+        seconds,
+        str(log.relative_to(directory)),
+        read_junit(junit) if step.junit else (),
+        phases(log.read_text(errors="replace").splitlines(), seconds) if step.deploys else (),
+    )
+
+
+def _wait(process: subprocess.Popen[bytes], timeout_s: float, grace_s: float) -> str:
+    try:
+        try:
+            return "passed" if process.wait(timeout_s) == 0 else "failed"
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGINT)
+            process.wait(grace_s)
+            return "timed out"
+    except subprocess.TimeoutExpired:
+        return "timed out"
+    finally:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # nothing is left of it
+        process.wait()
+
+
+def _copy(output: BinaryIO, file: BinaryIO, started_s: float) -> None:
+    with output:
+        for line in output:
+            try:
+                file.write(f"{time.monotonic() - started_s:8.1f}  ".encode() + line)
+                file.flush()
+            except ValueError:  # closed: the step is over, and this comes from a daemon
+                return
+
+
+def phases(lines: Iterable[str], seconds: float) -> tuple[Phase, ...]:
+    """What a deploy's log says: how long until the first role began (machines, artifacts), and how long each role took."""
+    begun: list[tuple[str, float]] = [("before the roles", 0.0)]
+    for line in lines:
+        if (found := LINE.match(line)) and found[2] != begun[-1][0]:
+            begun.append((found[2], float(found[1])))
+    ends = [at for _, at in begun[1:]] + [seconds]
+    return tuple(Phase(name, end - at) for (name, at), end in zip(begun, ends, strict=True))
+
+
+def read_junit(file: Path) -> tuple[Case, ...]:
+    """Nothing where pytest was ended before it wrote any, or while it did."""
+    try:
+        tree = ElementTree.parse(file)
+    except (FileNotFoundError, ElementTree.ParseError):
+        return ()
+    cases = []
+    for element in tree.iter("testcase"):
+        bad = [child for child in element if child.tag in ("failure", "error")]
+        skipped = element.find("skipped")
+        outcome = "failed" if bad else "skipped" if skipped is not None else "passed"
+        said = bad[0].text if bad else skipped.get("message") if skipped is not None else ""
+        cases.append(Case(f"{element.get('classname')}.{element.get('name')}", outcome, float(element.get("time") or 0), said or ""))
+    return tuple(cases)
+
+
+def _label(text: str) -> str:
+    return "-".join("".join(letter if letter.isalnum() else " " for letter in text.lower()).split())
