@@ -61,11 +61,11 @@ class Client:
             raise Unknown(str(error) or "no answer in time") from error
         return kind.FromString(raw)
 
-    async def operate(self, operation: Operation) -> Operation:
+    async def operate(self, operation: Operation, *, timeout_s: float = CALL_S) -> Operation:
         """Fills in what becomes of it."""
         operation.member, operation.called = self.member, time.monotonic()
         try:
-            operation.answer = await self.call(operation.method, operation.request)
+            operation.answer = await self.call(operation.method, operation.request, timeout_s=timeout_s)
             operation.outcome = Outcome.OK
         except Refused:
             operation.outcome = Outcome.FAILED

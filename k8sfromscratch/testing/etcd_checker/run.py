@@ -25,6 +25,8 @@ from k8sfromscratch.testing.etcd_checker.workers import LEASE_TTL_S, PREFIX, PRE
 WORKERS, LEASE_WORKERS = 8, 2
 CALM_S = 30.0
 """In which a healthy cluster must have ended what was left to end, and told it to everybody."""
+CALM_CALL_S = 8.0
+"""A single call then; the machine may be busy with other things."""
 ALL, ALL_END = b"\0", b"\0"
 
 
@@ -92,7 +94,9 @@ async def _storm(options: Options, cluster: Cluster, random: Random, say: Callab
 def _watchers(options: Options, history: History, clients: list[Client], random: Random) -> list[Watcher]:
     """One for everything at each member, and some that go from one to the other."""
     bookmarks = not options.upstream  # upstream's progress is right from 3.4.31 and 3.5.13 on only
-    watches = [(Watch(f"all at m{client.member}", ALL, ALL_END, whole=True, bookmarks=bookmarks), [client]) for client in clients]
+    watches = [(Watch(f"all at m{client.member}", CALM_CALL_S = 8.0
+"""A single call then; the machine may be busy with other things."""
+ALL, ALL_END, whole=True, bookmarks=bookmarks), [client]) for client in clients]
     watches += [
         (Watch("a list's", PREFIX, PREFIX_END, bookmarks=bookmarks), clients),
         (Watch("a key's", PREFIX + b"1", b"", bookmarks=bookmarks), clients),
@@ -105,20 +109,21 @@ def _watchers(options: Options, history: History, clients: list[Client], random:
 
 async def _calm(history: History, client: Client, watchers: list[Watcher]) -> None:
     """Nobody renews a lease any more: each must end.  Then one last write comes to all.  Raises Fault."""
+    leased = m.RangeRequest(key=b"lease/", range_end=b"lease0", count_only=True)
     try:
         async with asyncio.timeout(CALM_S + 2 * LEASE_TTL_S):
-            while (await client.call("Range", m.RangeRequest(key=b"lease/", range_end=b"lease0", count_only=True))).count:
+            while (await client.call("Range", leased, timeout_s=CALM_CALL_S)).count:
                 await asyncio.sleep(POLL_S)
     except TimeoutError:
         raise Fault("keys of leases that nobody renews are still there") from None
     except (Refused, Unknown) as error:
         raise Fault(f"a calm cluster does not answer: {error}") from error
     put = m.PutRequest(key=PREFIX + b"1", value=b"the end")
-    history.operations.append(await client.operate(Operation("the end", "Put", put, 0.0)))
+    history.operations.append(await client.operate(Operation("the end", "Put", put, 0.0), timeout_s=CALM_CALL_S))
     # One revision of which every watch sees something: a deletion, and a key among the leases'.
     delete = m.RequestOp(request_delete_range=m.DeleteRangeRequest(key=put.key))
     mark = m.RequestOp(request_put=m.PutRequest(key=b"lease/none", value=b"the end of all"))
-    last = await client.operate(Operation("the end", "Txn", m.TxnRequest(success=[delete, mark]), 0.0))
+    last = await client.operate(Operation("the end", "Txn", m.TxnRequest(success=[delete, mark]), 0.0), timeout_s=CALM_CALL_S)
     history.operations.append(last)
     if last.outcome != Outcome.OK:
         raise Fault(f"a calm cluster does not write: {last}")
@@ -135,10 +140,16 @@ async def _audit(history: History, clients: list[Client]) -> None:
     """All members hold the same.  Raises Fault."""
     found: dict[int, Any] = {}
     for client in clients:
-        read = await client.operate(Operation("audit", "Range", m.RangeRequest(key=ALL, range_end=ALL_END), 0.0))
-        local = await client.operate(Operation("audit", "Range", m.RangeRequest(key=ALL, range_end=ALL_END, serializable=True), 0.0, linearizable=False))
-        history.operations += [read, local]
-        hashed = await client.call("HashKV", m.HashKVRequest(revision=history.end_revision))
+        read = Operation("audit", "Range", m.RangeRequest(key=ALL, range_end=ALL_END), 0.0)
+        local = Operation("audit", "Range", m.RangeRequest(key=ALL, range_end=ALL_END, serializable=True), 0.0, linearizable=False)
+        for operation in (read, local):
+            history.operations.append(await client.operate(operation, timeout_s=CALM_CALL_S))
+            if operation.outcome != Outcome.OK:
+                raise Fault(f"a calm cluster does not answer: {operation}")
+        try:
+            hashed = await client.call("HashKV", m.HashKVRequest(revision=history.end_revision), timeout_s=CALM_CALL_S)
+        except (Refused, Unknown) as error:
+            raise Fault(f"m{client.member} does not tell its hash: {error}") from error
         found[client.member] = hashed.hash
     if len(set(found.values())) != 1:
         raise Fault(f"the members do not hold the same at revision {history.end_revision}: {found}")
