@@ -94,9 +94,7 @@ async def _storm(options: Options, cluster: Cluster, random: Random, say: Callab
 def _watchers(options: Options, history: History, clients: list[Client], random: Random) -> list[Watcher]:
     """One for everything at each member, and some that go from one to the other."""
     bookmarks = not options.upstream  # upstream's progress is right from 3.4.31 and 3.5.13 on only
-    watches = [(Watch(f"all at m{client.member}", CALM_CALL_S = 8.0
-"""A single call then; the machine may be busy with other things."""
-ALL, ALL_END, whole=True, bookmarks=bookmarks), [client]) for client in clients]
+    watches = [(Watch(f"all at m{client.member}", ALL, ALL_END, whole=True, bookmarks=bookmarks), [client]) for client in clients]
     watches += [
         (Watch("a list's", PREFIX, PREFIX_END, bookmarks=bookmarks), clients),
         (Watch("a key's", PREFIX + b"1", b"", bookmarks=bookmarks), clients),
