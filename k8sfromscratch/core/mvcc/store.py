@@ -29,6 +29,11 @@ from k8sfromscratch.core.mvcc.types import (
     TxnResult,
 )
 
+INDEXED_KEYS_MAX = 1000
+"""A history of more keys is read by its revisions: to look for all of them in the index would be one long turn."""
+QUIET_REVISIONS = 1000
+"""Every so many revisions in which nothing was found, a reader of history is told so: some milliseconds."""
+
 
 class Backend(Protocol):
     """A revision's value; a tombstone is a KeyValue with version 0."""
@@ -64,6 +69,8 @@ class MvccStore:
         self.revision = 1
         self.compact_revision = 0
         self.leases = Leases()
+        self._restored_leases: dict[bytes, int] = {}
+        """The latest of each restored key that ever had one, until `attach_leases`; 0 where it has none any more."""
 
     # Reading
 
@@ -84,6 +91,11 @@ class MvccStore:
 
     def _plain_range(self, op: RangeOp, at: int) -> RangeResult:
         """The common case: in the order of keys, only as many values fetched as are given back."""
+        if not op.range_end and not op.count_only:
+            kv = self.at(op.key, at)
+            if kv is None:
+                return RangeResult((), 0, False, self.revision)
+            return RangeResult((_without_value(kv) if op.keys_only else kv,), 1, False, self.revision)
         revisions = list(self._found(op.key, op.range_end, at))
         count = len(revisions)
         if op.count_only:
@@ -93,22 +105,46 @@ class MvccStore:
         return RangeResult([_without_value(kv) for kv in kvs] if op.keys_only else kvs, count, len(wanted) < count, self.revision)
 
     def events(self, key: bytes, range_end: bytes, since: int, until: int, *, prev_kv: bool) -> Iterator[tuple[int, list[Event]]]:
-        """The history from revision `since` to `until`, both included: whole revisions, in order.  Raises Compacted."""
+        """The history from revision `since` to `until`, both included: whole revisions, in order.  Raises Compacted.
+
+        It is read as it is taken, and where much was looked at and nothing found, a revision is told without events: who reads a long history
+        may do other work at each.  Few keys have their history in the index; for many, every revision is looked at."""
         if since < self.compact_revision:
             raise Compacted(self.compact_revision)
-        found: dict[int, list[tuple[Revision, bytes]]] = {}
-        for each in self._between(key, range_end):
+        keys = self._between(key, range_end)
+        if not range_end or len(keys) <= INDEXED_KEYS_MAX:
+            yield from self._events_of(keys, since, until, prev_kv=prev_kv)
+            return
+        if since == self.compact_revision:
+            # Some of its writes may be dropped, and only those above it are all there.
+            yield from self._events_of(keys, since, min(since, until), prev_kv=prev_kv)
+            since += 1
+        for main in range(since, until + 1):
+            found: list[Event] = []
+            sub = 0
+            while (kv := self._backend.get((main, sub))) is not None:
+                sub += 1
+                if key <= kv.key and (range_end == b"\0" or kv.key < range_end):
+                    found.append(self._event(kv, main, prev_kv=prev_kv))
+            if found or main % QUIET_REVISIONS == 0:
+                yield main, found
+
+    def _events_of(self, keys: Sequence[bytes], since: int, until: int, *, prev_kv: bool) -> Iterator[tuple[int, list[Event]]]:
+        found: dict[int, list[Revision]] = {}
+        for each in keys:
             for generation in self._histories[each].generations:
                 for revision in generation.revisions[bisect_left(generation.revisions, (since, 0)) :]:
                     if revision[0] > until:
                         break
-                    found.setdefault(revision[0], []).append((revision, each))
+                    found.setdefault(revision[0], []).append(revision)
         for main in sorted(found):
-            yield main, [self.event(revision, prev_kv=prev_kv) for revision, _ in sorted(found[main])]
+            yield main, [self.event(revision, prev_kv=prev_kv) for revision in sorted(found[main])]
 
     def event(self, revision: Revision, *, prev_kv: bool) -> Event:
-        kv = self._value(revision)
-        before = self.at(kv.key, revision[0] - 1) if prev_kv else None
+        return self._event(self._value(revision), revision[0], prev_kv=prev_kv)
+
+    def _event(self, kv: KeyValue, main: int, *, prev_kv: bool) -> Event:
+        before = self.at(kv.key, main - 1) if prev_kv else None
         if kv.version:
             return Event("PUT", kv, before)
         return Event("DELETE", KeyValue(kv.key, b"", 0, kv.mod_revision, 0), before)
@@ -123,6 +159,8 @@ class MvccStore:
 
     def txn(self, op: TxnOp) -> tuple[TxnResult, list[Event]]:
         """Atomic: it raises before it has changed anything, or it is done.  The events are those of its one new revision, with prev_kv."""
+        if len(op.success) == 1 and not op.compare and not op.failure and isinstance(op.success[0], PutOp):
+            return self._lone_put(op.success[0])
         for branch in (op.success, op.failure):
             if len(branch) > 1 or (branch and isinstance(branch[0], TxnOp)):
                 _claims(branch)
@@ -133,6 +171,14 @@ class MvccStore:
         if written.sub:
             self.revision = written.main
         return result, written.events
+
+    def _lone_put(self, op: PutOp) -> tuple[TxnResult, list[Event]]:
+        """What nearly all writes are: nothing to choose, and nothing in it that could contradict it."""
+        self._check_put(op)
+        written = _Writes(self.revision + 1)
+        result = self._put(op, written)
+        self.revision = written.main
+        return TxnResult(True, (result,), written.main), written.events
 
     def revoke(self, lease: int) -> list[Event]:
         """Ends a lease and deletes its keys in one revision.  Raises LeaseNotFound."""
@@ -160,7 +206,10 @@ class MvccStore:
 
     def restore(self, values: Iterable[tuple[Revision, KeyValue]], revision: int, compact_revision: int) -> None:
         """Fills an empty store from a backend's content, in the order of revisions; the backend has the values already."""
+        leased = self._restored_leases
         for at, kv in values:
+            if kv.lease or (leased and kv.key in leased):
+                leased[kv.key] = kv.lease
             history = self._histories.get(kv.key)
             if history is None:
                 history = self._histories[kv.key] = KeyHistory()
@@ -179,10 +228,10 @@ class MvccStore:
 
     def attach_leases(self) -> None:
         """Ties restored keys to the restored leases."""
-        for key in self._keys:
-            kv = self.at(key, self.revision)
-            if kv is not None and kv.lease in self.leases:
-                self.leases.attach(key, kv.lease)
+        for key, lease in self._restored_leases.items():
+            if lease in self.leases:
+                self.leases.attach(key, lease)
+        self._restored_leases = {}
 
     # Within
 
@@ -200,12 +249,15 @@ class MvccStore:
     def _check_puts(self, chosen: "_Chosen") -> None:
         for each in chosen.ops:
             if isinstance(each, PutOp):
-                if (each.ignore_value or each.ignore_lease) and self.at(each.key, self.revision) is None:
-                    raise KeyNotFound
-                if each.lease and not each.ignore_lease:
-                    self.leases.get(each.lease)
+                self._check_put(each)
             elif isinstance(each, _Chosen):
                 self._check_puts(each)
+
+    def _check_put(self, op: PutOp) -> None:
+        if (op.ignore_value or op.ignore_lease) and self.at(op.key, self.revision) is None:
+            raise KeyNotFound
+        if op.lease and not op.ignore_lease:
+            self.leases.get(op.lease)
 
     def _check_ranges(self, chosen: "_Chosen") -> None:
         for each in chosen.ops:
@@ -244,20 +296,24 @@ class MvccStore:
             self.revision = before
 
     def _put(self, op: PutOp, written: "_Writes") -> PutResult:
-        old = self.at(op.key, written.main)
-        value = old.value if op.ignore_value and old is not None else op.value
-        lease = old.lease if op.ignore_lease and old is not None else op.lease
-        history = self._histories.get(op.key)
+        key, value, lease, prev_kv, ignore_value, ignore_lease = op
+        history = self._histories.get(key)
         if history is None:
-            history = self._histories[op.key] = KeyHistory()
-            insort(self._keys, op.key)
+            history = self._histories[key] = KeyHistory()
+            insort(self._keys, key)
+            before = None
+        else:
+            before = history.at(written.main)
+        old = self._backend.get(before) if before is not None else None
+        if old is not None:
+            value, lease = old.value if ignore_value else value, old.lease if ignore_lease else lease
         revision = written.next()
         generation = history.put(revision)
-        kv = KeyValue(op.key, value, generation.created[0], written.main, generation.version, lease)
+        kv = KeyValue(key, value, generation.created[0], written.main, generation.version, lease)
         self._backend.put(revision, kv)
-        self.leases.attach(op.key, lease)
+        self.leases.attach(key, lease)
         written.events.append(Event("PUT", kv, old))
-        return PutResult(written.main, old if op.prev_kv else None)
+        return PutResult(written.main, old if prev_kv else None)
 
     def _delete(self, op: DeleteOp, written: "_Writes") -> DeleteResult:
         gone = list(self._read(op.key, op.range_end, written.main))
@@ -281,8 +337,9 @@ class MvccStore:
             yield self._value(revision)
 
     def _found(self, key: bytes, range_end: bytes, at: int) -> Iterator[Revision]:
+        histories = self._histories
         for each in self._between(key, range_end):
-            revision = self._histories[each].at(at)
+            revision = histories[each].at(at)
             if revision is not None:
                 yield revision
 

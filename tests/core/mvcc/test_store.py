@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from k8sfromscratch.core.mvcc import store as store_module
 from k8sfromscratch.core.mvcc.errors import Compacted, DuplicateKey, FutureRevision, KeyNotFound, LeaseExists, LeaseNotFound
 from k8sfromscratch.core.mvcc.key_index import KeyHistory, Revision
 from k8sfromscratch.core.mvcc.store import MvccStore
@@ -97,6 +98,13 @@ def test_every_revision_reads_and_replays_as_the_twin_says(history: list[list[Pu
     assert list(restored.events(b"\0", b"\0", since, store.revision, prev_kv=True)) == list(store.events(b"\0", b"\0", since, store.revision, prev_kv=True))
     replayed = {main: [(e.type, e.kv.key) for e in events] for main, events in store.events(b"\0", b"\0", since, store.revision, prev_kv=True)}
     assert replayed == {revision: events for revision, events in twin.events.items() if revision >= since}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(store_module, "INDEXED_KEYS_MAX", -1)  # by revisions, as where there are many keys
+        for key, end in ((b"\0", b"\0"), (b"b", b"c")):
+            walked = list(store.events(key, end, since, store.revision, prev_kv=True))
+            patched.setattr(store_module, "INDEXED_KEYS_MAX", 10)
+            assert walked == list(store.events(key, end, since, store.revision, prev_kv=True))
+            patched.setattr(store_module, "INDEXED_KEYS_MAX", -1)
     for main, events in store.events(b"\0", b"\0", since, store.revision, prev_kv=True):
         before = twin.states[max(r for r in twin.states if r < main)]
         for event in events:
@@ -147,6 +155,20 @@ def test_a_deletion_at_the_compacted_revision_is_still_told() -> None:
     put(store, b"b")
     store.compact(store.revision)
     assert list(store.events(b"a", b"", 4, 4, prev_kv=False)) == []
+
+
+def test_a_history_in_which_little_is_found_lets_its_reader_do_other_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "INDEXED_KEYS_MAX", 1)
+    monkeypatch.setattr(store_module, "QUIET_REVISIONS", 10)
+    store = MvccStore()
+    for number in range(2, 36):
+        put(store, b"other/%d" % number)
+    revision = put(store, b"wanted")
+    put(store, b"wanted/too")
+    told = [(main, [event.kv.key for event in events]) for main, events in store.events(b"o", b"wanted\0", 2, revision, prev_kv=False)]
+    assert told[-1] == (revision, [b"wanted"]) and len(told) == 35
+    told = [(main, [event.kv.key for event in events]) for main, events in store.events(b"wanted", b"x", 2, store.revision, prev_kv=False)]
+    assert told == [(10, []), (20, []), (30, []), (revision, [b"wanted"]), (revision + 1, [b"wanted/too"])]
 
 
 def test_a_range_in_a_transaction_sees_the_writes_before_it() -> None:
