@@ -15,6 +15,7 @@ from pyinfra.api.command import FileUploadCommand
 from pyinfra.context import ctx_host, ctx_inventory
 
 from roles.addons import Unapplied
+from roles.etcd import Begun
 from roles.lib.facts import Answers, ContainerdImages, Files, FileState, MissingModules, MissingPackages, MissingUsers, Texts, Units, UnitState
 from roles.lib.services import inputs_of
 
@@ -46,6 +47,8 @@ class Machine:
     images: dict[str, str] = field(default_factory=dict)
     healthy: bool = True
     applied: bool = False
+    begun: list[str] = field(default_factory=list)
+    """The members that its etcd began with."""
     ran: list[str] = field(default_factory=list)
 
     def get_fact(self, fact: type, **arguments: Any) -> Any:
@@ -82,6 +85,7 @@ class Machine:
             MissingModules: lambda self, modules: [],
             ContainerdImages: lambda self: self.images,
             Answers: lambda self, check: self.healthy,
+            Begun: lambda self: self.begun,
             Unapplied: lambda self, manifests: [] if self.applied else list(manifests),
         }
     )

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import yaml
 from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from roles import addons, control_plane, node, pki
+from roles import addons, control_plane, etcd, node, pki
 from tests.roles.machine import Machine, run_role
 
 WHEEL = "wheel-1"
@@ -139,3 +140,44 @@ def test_the_administrators_kubeconfig_names_the_cluster_and_each_master(machine
         "test-master-3": "https://192.0.2.13:6443",
     }
     assert [context["name"] for context in config["contexts"]] == [f"kubernetes-admin@{cluster['name']}" for cluster in config["clusters"]]
+
+
+def test_members_are_started_together_and_know_one_another(machines: list[Machine]) -> None:
+    ran = [run(machines, place, etcd, etcd.etcd, wheel=WHEEL) for place in range(3)]
+    wanted = ",".join(f"master-{number}=https://{address}:2380" for number, address in enumerate(MASTERS, 1))
+    assert {flags(master, "etcd")["initial-cluster"] for master in ran} == {wanted}
+    assert [flags(master, "etcd")["name"] for master in ran] == ["master-1", "master-2", "master-3"]
+    peer = certificate(ran[1], "etcd/peer.crt")
+    usages = peer.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert set(usages) == {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH}, "members call and are called"
+    assert "192.0.2.12" in alternative_names(ran[1], "etcd/peer.crt")
+    assert ran[1].modes["/etc/kubernetes/pki/etcd/peer.key"] == ("600", "etcd", "etcd")
+    assert flags(ran[1], "etcd")["peer-client-cert-auth"] == "true"
+
+
+@pytest.mark.parametrize(
+    ("begun", "says"),
+    [
+        ({"a": [], "b": [], "c": []}, ""),
+        ({"a": ["c", "b", "a"], "b": [], "c": ["a", "b", "c"]}, ""),
+        ({"a": ["a"], "b": [], "c": []}, "etcd on a began with a; b, c would be new."),
+        ({"a": ["a", "b", "c"]}, "etcd on a began with a, b, c; b, c would be missing."),
+        ({"a": [], "b": ["b", "c"]}, "etcd on b began with b, c; a would be new and c would be missing."),
+    ],
+)
+def test_masters_that_have_changed_are_refused(begun: dict[str, list[str]], says: str) -> None:
+    said = etcd.changed(begun)
+    assert said.startswith(says) and bool(said) == bool(says)
+
+
+def test_a_fact_tells_with_whom_a_member_began() -> None:
+    line = "--initial-cluster=master-1=https://192.0.2.11:2380,master-2=https://192.0.2.12:2380"
+    assert etcd.Begun().process([line]) == ["master-1", "master-2"]
+    assert etcd.Begun().process([]) == []
+
+
+def test_a_refused_change_reaches_no_service(machines: list[Machine]) -> None:
+    machines[0].begun = ["master-1"]
+    with pytest.raises(AssertionError, match="etcd on master-1 began with master-1"):
+        run(machines, 1, etcd, etcd.etcd, wheel=WHEEL)
+    assert not machines[1].units
