@@ -32,8 +32,9 @@ def _host(machine: vagrant.VagrantMachine) -> tuple[str, dict[str, Any]]:
         "node_address": str(_spec.machine(machine.name).address),
         "pki_directory": str(vagrant.directory() / "pki"),
         "admin_kubeconfig": str(vagrant.directory() / "admin.kubeconfig"),
-        # There may be no KVM: health checks get more time.
+        # There may be no KVM: health checks and leases get more time.
         "patience": 6,
+        "node_monitor_grace_period_s": 80.0,
         "_sudo": True,
     }
     return machine.name, data

@@ -12,6 +12,10 @@ from roles.lib.files import File, files
 from roles.lib.services import health_check, healthy, services
 from roles.pki import REMOTE, authority, certificate, kubeconfig, service_account_keys, signing_authority, trusted_authorities
 
+LEASE_DURATION_S = 15.0
+RENEW_DEADLINE_S = 10.0
+RETRY_PERIOD_S = 2.0
+
 
 @deploy("Control plane")
 def control_plane(wheel: str) -> None:
@@ -41,7 +45,7 @@ def control_plane(wheel: str) -> None:
             "kube-scheduler.service": component_unit(
                 "kube-scheduler",
                 "scheduler",
-                argv=SchedulerFlags(kubeconfig=scheduler_config.path).argv(),
+                argv=SchedulerFlags(kubeconfig=scheduler_config.path, **_leases()).argv(),
                 reads=[authority(), scheduler_config],
                 wheel=wheel,
                 description="Kubernetes scheduler",
@@ -110,4 +114,15 @@ def _controller_manager_argv(config: File) -> list[str]:
         cluster_signing_cert_file=f"{REMOTE}/signer-ca.crt",
         cluster_signing_key_file=f"{REMOTE}/signer-ca.key",
         node_monitor_grace_period=host.data.node_monitor_grace_period_s,
+        **_leases(),
     ).argv()
+
+
+def _leases() -> dict[str, float]:
+    """A leader on a machine that needs patience may not come to renew within the usual times, and would end for it, again and again."""
+    times = max(1.0, (getattr(host.data, "patience", None) or 1) / 2)
+    return {
+        "leader_elect_lease_duration": LEASE_DURATION_S * times,
+        "leader_elect_renew_deadline": RENEW_DEADLINE_S * times,
+        "leader_elect_retry_period": RETRY_PERIOD_S * times,
+    }
