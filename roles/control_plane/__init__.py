@@ -1,5 +1,7 @@
 """The masters' apiserver, controller manager and scheduler: each under a user of its own, reading only its own keys."""
 
+from typing import Any
+
 from pyinfra.api.deploy import deploy
 from pyinfra.context import host
 
@@ -118,7 +120,7 @@ def _controller_manager_argv(config: File) -> list[str]:
     ).argv()
 
 
-def _leases() -> dict[str, float]:
+def _leases() -> dict[str, Any]:
     """A leader on a machine that needs patience may not come to renew within the usual times, and would end for it, again and again."""
     times = max(1.0, (getattr(host.data, "patience", None) or 1) / 2)
     return {

@@ -48,4 +48,5 @@ def load_images(wanted: Sequence[Image]) -> Generator[Any, None, None]:
         if present.get(image.reference) != image.digest:
             archive = f"/var/tmp/{image.archive.name}"
             yield FileUploadCommand(str(image.archive), archive)
-            yield f"ctr --namespace k8s.io images import {shlex.quote(archive)} && rm {shlex.quote(archive)}"
+            # Not unpacked before a container is made of it: most machines never run most images.
+            yield f"ctr --namespace k8s.io images import --no-unpack {shlex.quote(archive)} && rm {shlex.quote(archive)}"

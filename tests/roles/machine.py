@@ -157,7 +157,7 @@ _COMMANDS: list[tuple[str, Callable[..., None]]] = [
     (r"systemd-sysusers", lambda self: self.users.update(("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"))),
     (r"apt-get -qq update", _nothing),
     (r"DEBIAN_FRONTEND=noninteractive apt-get .* -y (.+)", lambda self, names: self.packages.update(names.split())),
-    (r"ctr --namespace k8s.io images import (\S+) && rm \S+", Machine._import),
+    (r"ctr --namespace k8s.io images import --no-unpack (\S+) && rm \S+", Machine._import),
     (r"rm (?:-rf )?(.+) && echo (\S+) > (\S+)", Machine._stamp),
     (r"rm -rf \S+ && /usr/bin/python3[.]\d+ -m venv .+", _nothing),
     (r"rm -rf \S+/k8sfromscratch \S+/k8sfromscratch-\*", _nothing),

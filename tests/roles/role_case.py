@@ -175,7 +175,7 @@ _WORDS: list[tuple[str, str]] = [
     (r"tar -xzf \S+/([^/ ]+) -C (\S+) && rm \S+", r"unpack \1 into \2"),
     (r"\S+ -m compileall \S+ -j 0 (\S+)", r"compile \1"),
     (r"echo (\S+) > (\S+)", r"stamp \2 \1"),
-    (r"ctr --namespace k8s.io images import \S+/([^/ ]+) && rm \S+", r"import \1"),
+    (r"ctr --namespace k8s.io images import --no-unpack \S+/([^/ ]+) && rm \S+", r"import \1"),
     (r"\S+/python \S+/apply.py (\S+)", r"apply \1"),
     (r"timeout (\d+) sh -c .*--unit (\S+); exit 1; }", r"wait up to \1 s for \2"),
     (r"echo '\w+: (.*)' >&2; exit 1", r"fail: \1"),
