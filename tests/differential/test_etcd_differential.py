@@ -207,3 +207,10 @@ def test_a_watch_from_the_past_that_is_compacted_at_once(both: Both) -> None:
     compact = h.Op("KV/Compact", (("revision", 2), ("physical", False)))
     for _ in range(5):
         run(both, [put, put, put, watch, compact])
+
+
+def test_a_watch_of_what_is_compacted(both: Both) -> None:
+    put = h.Op("KV/Put", (("key", b"a"), ("value", b"1"), ("lease", 0), ("prev_kv", False), ("ignore_value", False)))
+    watch = h.Op("Watch", (("key", None), ("range_end", "end"), ("start_revision", 1), ("prev_kv", True), ("filters", ()), ("fragment", False)))
+    compact = h.Op("KV/Compact", (("revision", 2), ("physical", False)))
+    run(both, [put, put, put, compact, watch])

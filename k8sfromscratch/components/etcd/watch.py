@@ -19,7 +19,6 @@ from k8sfromscratch.components.etcd.connection import Call
 from k8sfromscratch.components.etcd.member import Member
 from k8sfromscratch.core.mvcc.auth import READ
 from k8sfromscratch.core.mvcc.auth_errors import AuthError
-from k8sfromscratch.core.mvcc.errors import Compacted
 from k8sfromscratch.core.mvcc.types import Event
 from k8sfromscratch.core.rpc import grpc
 from k8sfromscratch.core.rpc.etcd_convert import event_message
@@ -216,10 +215,8 @@ class WatchStream:
             loop.call_later(UNREAD_PAUSE_S, self._slice, watch, history, told, until)
             return
         if store.compact_revision > told + 1:
-            error = Compacted(store.compact_revision)
-            reason = str(error)
             header = self._hub.header(store.revision)
-            self._send(m.WatchResponse(header=header, watch_id=watch.id, canceled=True, compact_revision=error.compact_revision, cancel_reason=reason))
+            self._send(m.WatchResponse(header=header, watch_id=watch.id, canceled=True, compact_revision=store.compact_revision))
             self._forget(watch)
             return
         gathered: list[Event] = []
