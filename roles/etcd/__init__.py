@@ -1,7 +1,19 @@
-"""etcd: the cluster's state, on the master.  Its clients show certificates of etcd's own authority: only the apiserver has one."""
+"""etcd: the cluster's state, one member on each master.  Clients and members show certificates of etcd's own authority.
+
+    all masters: are they those that began? ─► certificates ─► etcd started ─► (all have started) ─► healthy
+
+A member of a new cluster is healthy when most members are there, so none is waited for before all were started.  Once it has begun, a member goes by what
+its data says and not by flags; a cluster whose masters have changed is refused, since new members that know nothing of it would begin another.
+"""
+
+import re
+import shlex
+from collections.abc import Generator, Mapping
 
 from pyinfra.api.deploy import deploy
-from pyinfra.context import host
+from pyinfra.api.facts import FactBase
+from pyinfra.api.operation import operation
+from pyinfra.context import host, inventory
 
 from k8sfromscratch.components.etcd.config import EtcdFlags
 from roles.lib.cluster import masters, node_of
@@ -10,15 +22,22 @@ from roles.lib.files import files
 from roles.lib.services import health_check, healthy, services
 from roles.pki import REMOTE, certificate
 
+DATA = "/var/lib/etcd"
+
 
 @deploy("etcd")
 def etcd(wheel: str) -> None:
     node = node_of(host)
-    certificates = certificate(f"etcd/server-{node.name}", at="etcd/server", owner="etcd", authority="etcd/ca")
+    begun = {node_of(master).name: master.get_fact(Begun) for master in inventory.get_group("masters")}
+    refuse(name="The masters are those that etcd began with", problem=changed(begun))
+    certificates = [
+        *certificate(f"etcd/server-{node.name}", at="etcd/server", owner="etcd", authority="etcd/ca"),
+        *certificate(f"etcd/peer-{node.name}", at="etcd/peer", owner="etcd"),
+    ]
     files(name="Certificates", wanted=certificates)
     flags = EtcdFlags(
         name=node.name,
-        data_dir="/var/lib/etcd",
+        data_dir=DATA,
         listen_client_urls=["https://127.0.0.1:2379", f"https://{node.address}:2379"],
         advertise_client_urls=[f"https://{node.address}:2379"],
         listen_peer_urls=[f"https://{node.address}:2380"],
@@ -33,3 +52,37 @@ def etcd(wheel: str) -> None:
     text = component_unit("etcd", "etcd", argv=flags.argv(), reads=certificates, wheel=wheel, description="etcd: the cluster's state")
     services(name="etcd", units={"etcd.service": text})
     healthy(name="etcd is healthy", unit="etcd.service", check=health_check("http://127.0.0.1:2381/health"))
+
+
+class Begun(FactBase[list[str]]):
+    """Names of the members with which the machine's etcd began; none where it has no data."""
+
+    default = list
+
+    def command(self) -> str:
+        return f"[ ! -d {DATA}/member ] || grep -o -e '--initial-cluster=[^ ]*' /etc/systemd/system/etcd.service || true"
+
+    def process(self, output: list[str]) -> list[str]:
+        return re.findall(r"[=,]([^=,]+)=https:", "".join(output))
+
+
+def changed(begun: Mapping[str, list[str]]) -> str:
+    """What is wrong with the masters (the keys), by the members that each has begun with; "" where nothing is."""
+    for master, members in begun.items():
+        if not members or set(members) == set(begun):
+            continue
+        new, gone = sorted(set(begun) - set(members)), sorted(set(members) - set(begun))
+        differs = " and ".join(
+            part for part in (f"{', '.join(new)} would be new" if new else "", f"{', '.join(gone)} would be missing" if gone else "") if part
+        )
+        return (
+            f"etcd on {master} began with {', '.join(sorted(members))}; {differs}. Masters cannot be added to a cluster or taken from it yet: put the "
+            "inventory's masters back, or begin anew (a lab with `make lab-down`)"
+        )
+    return ""
+
+
+@operation()
+def refuse(problem: str) -> Generator[str, None, None]:
+    if problem:
+        yield f"echo {shlex.quote('etcd: ' + problem)} >&2; exit 1"
