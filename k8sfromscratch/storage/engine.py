@@ -97,9 +97,11 @@ class Engine:
         who, now = group or ALONE, env.clock.monotonic()
 
         def work() -> Engine:
-            shutil.rmtree(data_dir / "incoming", ignore_errors=True)
             opened = open_data(data_dir, who, quota_bytes, now)
             try:
+                for folder in ("incoming", "outgoing"):
+                    shutil.rmtree(data_dir / folder, ignore_errors=True)
+                    (data_dir / folder).mkdir(mode=0o700)
                 engine = cls(opened, data_dir, env, quota_bytes, who)
                 if opened.meta.conf_state.voters == (who.member_id,):
                     engine.node.campaign()

@@ -171,8 +171,7 @@ class LmdbBackend:
     def identity(self) -> Identity | None:
         """None in a file that is new, or was made before there was Raft."""
         with self._env.begin() as transaction:
-            raw = transaction.get(b"identity", db=self._meta)
-        return Identity(*_IDENTITY.unpack(raw)) if raw is not None else None
+            return _identity(transaction.get(b"identity", db=self._meta))
 
     def identify(self, identity: Identity) -> None:
         """Blocks on the disk."""
@@ -266,14 +265,36 @@ class LmdbBackend:
 
 
 def read_meta(path: Path) -> Meta:
-    """Of a database in a file of its own.  Raises lmdb.Error for one that is none."""
+    """Of a database that nobody writes.  Raises lmdb.Error for a file that is none."""
+    with _only_read(path) as values:
+        return _read_meta(values.get(b"meta"), values.get(b"raft"))
+
+
+def read_identity(path: Path) -> Identity | None:
+    """The same."""
+    with _only_read(path) as values:
+        return _identity(values.get(b"identity"))
+
+
+@contextmanager
+def _only_read(path: Path) -> Iterator[dict[bytes, bytes]]:
+    """The small values of a database, whichever there are."""
     env = lmdb.open(str(path), subdir=False, readonly=True, lock=False, max_dbs=4)
     try:
         with env.begin() as transaction:
-            meta = env.open_db(b"meta", transaction, create=False)
-            return _read_meta(transaction.get(b"meta", db=meta), transaction.get(b"raft", db=meta))
+            try:
+                meta = env.open_db(b"meta", transaction, create=False)
+            except lmdb.NotFoundError:
+                yield {}
+                return
+            with transaction.cursor(db=meta) as cursor:
+                yield {bytes(key): bytes(value) for key, value in cursor}
     finally:
         env.close()
+
+
+def _identity(raw: bytes | memoryview | None) -> Identity | None:
+    return Identity(*_IDENTITY.unpack(raw)) if raw is not None else None
 
 
 def _read_meta(meta: bytes | memoryview | None, raft: bytes | memoryview | None) -> Meta:

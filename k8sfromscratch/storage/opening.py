@@ -19,7 +19,7 @@ from k8sfromscratch.core.raft.node import Start
 from k8sfromscratch.core.raft.types import NONE, ConfState, HardState
 from k8sfromscratch.storage.frames import WalError
 from k8sfromscratch.storage.group import ForeignData, Group, MemberInfo
-from k8sfromscratch.storage.lmdb_backend import Identity, LmdbBackend, Meta
+from k8sfromscratch.storage.lmdb_backend import Identity, LmdbBackend, Meta, read_identity
 from k8sfromscratch.storage.machine import Machine, read
 from k8sfromscratch.storage.membership import Membership
 from k8sfromscratch.storage.wal import Found, Wal
@@ -38,13 +38,8 @@ class Opened:
 
 def identity(data_dir: Path) -> Identity | None:
     """Whose data this is; None where there is none, or it was made before there was Raft.  Only while nobody else has it open."""
-    if not (data_dir / "db" / "data.mdb").exists():
-        return None
-    backend = LmdbBackend(data_dir / "db", 1)
-    try:
-        return backend.identity()
-    finally:
-        backend.close()
+    file = data_dir / "db" / "data.mdb"
+    return read_identity(file) if file.exists() else None
 
 
 def load(backend: LmdbBackend, now: float) -> tuple[Machine, Meta]:

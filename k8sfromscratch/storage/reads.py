@@ -33,6 +33,8 @@ class _Read:
 class Reads:
     def __init__(self, rng: Random, member: int, timeout_ticks: int, retry_ticks: int) -> None:
         self._waiting: list[_Read] = []
+        self._again: list[_Read] = []
+        """They wait for a second answer, as the first did not come."""
         self._asked: dict[bytes, tuple[int, list[_Read]]] = {}
         """Context -> (when, who)."""
         self._confirmed: list[tuple[int, int, list[_Read]]] = []
@@ -46,7 +48,7 @@ class Reads:
 
     def feed(self, node: RawNode) -> None:
         """One question for all that wait, where there is a leader to ask."""
-        if not self._waiting or not node.lead or len(self._asked) >= ASKED_MAX:
+        if not (self._waiting or self._again) or not node.lead or len(self._asked) >= ASKED_MAX:
             return
         self._next += 1
         context = self._member.to_bytes(8, "big") + self._next.to_bytes(8, "big")
@@ -54,8 +56,8 @@ class Reads:
             node.read_index(context)
         except ProposalDropped:
             return
-        self._asked[context] = self._tick, self._waiting
-        self._waiting = []
+        self._asked[context] = self._tick, self._again + self._waiting
+        self._again, self._waiting = [], []
 
     def confirm(self, states: Sequence[ReadState], applied: int) -> None:
         for state in states:
@@ -71,8 +73,9 @@ class Reads:
                 read.done(None)
 
     def leader_changed(self) -> None:
-        asked, self._asked = self._asked, {}
-        _end([read for _, reads in asked.values() for read in reads], LeaderChanged())
+        asked = [*self._again, *(read for _, reads in self._asked.values() for read in reads)]
+        self._again, self._asked = [], {}
+        _end(asked, LeaderChanged())
 
     def tick(self) -> None:
         self._tick += 1
@@ -80,17 +83,18 @@ class Reads:
             if tick > self._tick - self._retry_ticks:
                 break
             del self._asked[context]
-            self._waiting = reads + self._waiting
+            self._again += reads
         oldest = self._tick - self._timeout_ticks
-        if any(read.tick <= oldest for read in self._waiting):
-            late = [read for read in self._waiting if read.tick <= oldest]
+        late = [read for read in (*self._again, *self._waiting) if read.tick <= oldest]
+        if late:
+            self._again = [read for read in self._again if read.tick > oldest]
             self._waiting = [read for read in self._waiting if read.tick > oldest]
             _end(late, RequestTimedOut())
 
     def fail(self, error: Exception) -> None:
         """All of them."""
-        waiting = [*self._waiting, *(r for _, reads in self._asked.values() for r in reads), *(r for *_, reads in self._confirmed for r in reads)]
-        self._waiting, self._asked, self._confirmed = [], {}, []
+        waiting = [*self._again, *self._waiting, *(r for _, reads in self._asked.values() for r in reads), *(r for *_, reads in self._confirmed for r in reads)]
+        self._again, self._waiting, self._asked, self._confirmed = [], [], {}, []
         _end(waiting, error)
 
 

@@ -10,11 +10,12 @@ lease         identifier 8                                  Lease
 meta          consistent_index, scheduledCompactRev,        numbers 8, revisions as in `key`
               finishedCompactRev
 auth, authUsers, authRoles, alarm                           as `core.mvcc.auth` and `storage.machine` make them
+members, members_removed                                    as `storage.membership` makes them; a restore begins with others
 """
 
 import hashlib
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,17 +24,20 @@ from google.protobuf.message import DecodeError
 from k8sfromscratch.core.mvcc.key_index import Revision
 from k8sfromscratch.core.mvcc.store import MvccStore
 from k8sfromscratch.core.mvcc.types import KeyValue
+from k8sfromscratch.core.raft.node import first_start
 from k8sfromscratch.core.rpc import etcd_convert as convert
 from k8sfromscratch.core.rpc.etcd_messages import messages as m
 from k8sfromscratch.storage.bbolt import BboltError, Reader, Writer
+from k8sfromscratch.storage.group import MemberInfo
 from k8sfromscratch.storage.lmdb_backend import Frozen, LmdbBackend, Meta
+from k8sfromscratch.storage.membership import MEMBERS, REMOVED, Membership
 
 CHUNK_BYTES = 1024 * 1024
 COMMIT_VALUES = 10_000
 """Values that a restore writes in one transaction."""
 SMALL_BUCKETS = (b"auth", b"authUsers", b"authRoles", b"alarm")
-EMPTY_BUCKETS = (b"cluster", b"members", b"members_removed")
-"""Upstream's restore clears them and expects them to be there: which members there are, a snapshot does not say."""
+EMPTY_BUCKETS = (b"cluster",)
+"""Upstream's restore clears it and expects it to be there."""
 
 _TOMBSTONE = b"t"
 _DIGEST_BYTES = hashlib.sha256().digest_size
@@ -51,7 +55,7 @@ def write_snapshot(backend: LmdbBackend, file: BinaryIO) -> None:
         writer = Writer(file)
         for name in EMPTY_BUCKETS:
             writer.bucket(name, ())
-        for name in SMALL_BUCKETS:
+        for name in (*SMALL_BUCKETS, MEMBERS, REMOVED):
             writer.bucket(name, sorted(frozen.buckets.get(name, {}).items()))
         writer.bucket(b"lease", sorted((_number(i), m.StoredLease(ID=i, TTL=ttl_s).SerializeToString()) for i, ttl_s in frozen.leases.items()))
         writer.bucket(b"meta", _meta_entries(frozen.meta))
@@ -65,9 +69,9 @@ def write_snapshot(backend: LmdbBackend, file: BinaryIO) -> None:
     file.flush()
 
 
-def read_snapshot(path: Path, backend: LmdbBackend, *, check: bool = True) -> int:
-    """Fills an empty database; the snapshot's revision.  Without `check`, a file that has no checksum is taken too: a copy of a member's database.
-    Raises SnapshotError, OSError."""
+def read_snapshot(path: Path, backend: LmdbBackend, members: Sequence[MemberInfo], *, check: bool = True) -> int:
+    """Fills an empty database, as that of a new cluster of these members; the snapshot's revision.  Without `check`, a file that has no checksum is
+    taken too: a copy of a member's database.  Raises SnapshotError, OSError."""
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as data:
             signed = len(data) % _ALIGNED_BYTES == _DIGEST_BYTES
@@ -76,7 +80,7 @@ def read_snapshot(path: Path, backend: LmdbBackend, *, check: bool = True) -> in
             with data[: len(data) - _DIGEST_BYTES if signed else len(data)] as database:
                 reader = Reader(database)
                 try:
-                    return _fill(reader, backend)
+                    return _fill(reader, backend, members)
                 finally:
                     reader.release()
     except (BboltError, DecodeError, ValueError) as error:
@@ -90,9 +94,10 @@ def _check(path: Path, data: memoryview, *, signed: bool) -> None:
         raise SnapshotError(f"{path}: the checksum behind the database is not that of the database: the file is damaged")
 
 
-def _fill(reader: Reader, backend: LmdbBackend) -> int:
+def _fill(reader: Reader, backend: LmdbBackend, members: Sequence[MemberInfo]) -> int:
     leases = {int.from_bytes(key, "big", signed=True): m.StoredLease.FromString(raw).TTL for key, raw in reader.bucket(b"lease")}
-    buckets = {name: dict(reader.bucket(name)) for name in SMALL_BUCKETS}
+    buckets = {name: dict(reader.bucket(name)) for name in SMALL_BUCKETS} | Membership(members).buckets()
+    voters = first_start([each.id for each in members]).conf_state
     meta = dict(reader.bucket(b"meta"))
     scheduled, finished = (_main(meta.get(name, b"")) for name in (b"scheduledCompactRev", b"finishedCompactRev"))
     revision = max(scheduled, 1)
@@ -100,7 +105,7 @@ def _fill(reader: Reader, backend: LmdbBackend) -> int:
 
     def commit(compact_revision: int) -> None:
         backend.begin_commit()
-        backend.commit(Meta(0, revision, compact_revision), leases, buckets)
+        backend.commit(Meta(1, revision, compact_revision, 1, voters), leases, buckets)
         backend.end_commit()
 
     for at, kv in _values(reader):
@@ -141,7 +146,7 @@ def _meta_entries(meta: Meta) -> list[tuple[bytes, bytes]]:
     entries = [(b"consistent_index", _number(meta.index))]
     if meta.compact_revision:
         entries += [(b"finishedCompactRev", _revision(meta.compact_revision, 0)), (b"scheduledCompactRev", _revision(meta.compact_revision, 0))]
-    return entries
+    return [*entries, (b"term", _number(meta.term))]
 
 
 def _revision(main: int, sub: int) -> bytes:

@@ -6,7 +6,7 @@
         await group.stop(2, cleanly=False)         the process is gone: what it had not synced is lost with it
         await group.start(2)
 
-Real files, real time: heartbeats come every 10 ms, an election takes some tens.
+Real files, real time: an election takes some tenths of a second, so that a slow disk causes none.
 """
 
 import asyncio
@@ -29,6 +29,7 @@ from k8sfromscratch.storage.machine import Kind
 
 CLUSTER = 0xC1
 CHUNK_BYTES = 1024 * 1024
+HEARTBEAT_S, ELECTION_S = 0.02, 0.3
 
 
 def info(member: int, *, is_learner: bool = False) -> MemberInfo:
@@ -98,9 +99,9 @@ class Wire:
 
 
 class EngineGroup:
-    def __init__(self, folder: Path, size: int, *, seed: int = 1, catch_up_entries: int = 5000) -> None:
-        self.folder, self.network = folder, Network()
-        self._first = [info(number) for number in range(1, size + 1)]
+    def __init__(self, folder: Path, members: int | Sequence[MemberInfo], *, cluster: int = CLUSTER, seed: int = 1, catch_up_entries: int = 5000) -> None:
+        self.folder, self.network, self.cluster = folder, Network(), cluster
+        self._first = [info(number) for number in range(1, members + 1)] if isinstance(members, int) else members
         self._random, self._catch_up_entries = random.Random(seed), catch_up_entries
         self.running: dict[int, asyncio.Task[None]] = {}
 
@@ -120,7 +121,7 @@ class EngineGroup:
 
     async def start(self, member: int, *, joins: bool = False) -> Engine:
         env = Env(rng=random.Random(self._random.getrandbits(64)))
-        group = Group(member, CLUSTER, () if joins else self._first, Wire(self.network, member), 0.01, 0.1, self._catch_up_entries)
+        group = Group(member, self.cluster, () if joins else self._first, Wire(self.network, member), HEARTBEAT_S, ELECTION_S, self._catch_up_entries)
         engine = self.engines[member] = await Engine.open(self.path(member), env, group=group)
         self.running[member] = asyncio.create_task(engine.run())
         return engine

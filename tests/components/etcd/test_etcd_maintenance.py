@@ -69,7 +69,7 @@ def test_a_snapshot_of_ours_is_read_by_upstreams_tools_and_restored_by_both(etcd
     file = tmp_path / "saved.db"
     etcd.ctl("snapshot", "save", str(file))
     told = snapshot_status(file)
-    assert told["revision"] == revision and told["totalKey"] == 304 + 1 + 3 + 2  # values, leases, meta, auth
+    assert told["revision"] == revision and told["totalKey"] == 304 + 1 + 4 + 2 + 1  # values, leases, meta, auth, members
     done = restore_ours(file, tmp_path / "restored")
     assert done.returncode == 0 and f"restored at revision {revision}" in done.stdout, done.stderr
     with EtcdProcess(tmp_path / "restored") as restored:
