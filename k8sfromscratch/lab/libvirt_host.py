@@ -63,7 +63,15 @@ class Host:
         elif not _made_by(self._call(f"network {name}", network.XMLDesc), lab):
             raise LabError(f"libvirt has a network {name!r} that this lab did not make: remove it, or set LAB_NAME")
         if not self._call(f"network {name}", network.isActive):
-            self._call(f"network {name}", network.create)
+            try:
+                self._call(f"network {name}", network.create)
+            except CommandFailed as error:
+                if "already in use by interface" not in str(error):
+                    raise
+                raise CommandFailed(
+                    f"{error}: a bridge is left of a libvirtd that was ended in the middle, or another network has it; "
+                    "`ip link delete` it if nothing is behind it, or set LAB_NAME"
+                ) from error
 
     def remove_network(self, name: str) -> None:
         network = self._found("network", lambda: self._connection.networkLookupByName(name))
@@ -82,6 +90,16 @@ class Host:
         if not self._call(f"storage pool {name}", pool.isActive):
             self._call(f"storage pool {name}", lambda: pool.build(0))
             self._call(f"storage pool {name}", lambda: pool.create(0))
+
+    def free_bytes(self, pool: str) -> int:
+        """As it is now: others write to the same file system."""
+
+        def ask() -> int:
+            found = self._pool(pool)
+            found.refresh(0)
+            return int(found.info()[3])
+
+        return self._call(f"storage pool {pool}", ask)
 
     def volume_path(self, pool: str, name: str) -> str | None:
         found = self._found("volume", lambda: self._pool(pool).storageVolLookupByName(name))

@@ -33,6 +33,8 @@ def environment(built_box: Box, needs: Callable[..., None], tmp_path_factory: py
             "VAGRANT_HOME": str(directory / "home"),
             "VAGRANT_DOTFILE_PATH": str(directory / "state"),
             "VAGRANT_CHECKPOINT_DISABLE": "1",
+            # Machines alone: the night's lab on Vagrant is the one with a cluster.
+            "KFS_VAGRANT_HOOKS": "off",
             "LAB_BOX": built_box.name,
             "LAB_DRIVER": "qemu",
             "LAB_NAME": PREFIX,

@@ -13,13 +13,15 @@ import hashlib
 import subprocess
 import threading
 import time
+from collections.abc import Sequence
+from pathlib import Path
 
 from k8sfromscratch.lab import box, keys, network, seed, vm_image
 from k8sfromscratch.lab.errors import MissingTool, NotReady, SpecError
 from k8sfromscratch.lab.libvirt_host import Host, read_in_chunks, render
 from k8sfromscratch.lab.providers.base import Provider, answers_ssh
 from k8sfromscratch.lab.record import CACHE_DIR, LibvirtRecord, MachineRecord, Record
-from k8sfromscratch.lab.shell import has
+from k8sfromscratch.lab.shell import attempt, has
 from k8sfromscratch.lab.spec import ClusterSpec, Machine
 from k8sfromscratch.lab.vm_image import VmImage
 
@@ -30,7 +32,10 @@ STOP_TIMEOUT_S = 60
 POLL_S = 0.2
 KVM_TRIAL_S = 20
 """A kernel alone prints and ends at once where KVM works; a cloud image goes on booting, after its boot loader has waited for a key."""
+ANSWER_TIMEOUT_S = 120
 DISK_BYTES = box.DISK_GB << 30
+MACHINE_BYTES = 1536 << 20
+"""What a deployed machine's disk has of its own, and some more."""
 
 
 class LibvirtProvider(Provider):
@@ -84,6 +89,8 @@ class LibvirtProvider(Provider):
         )
         started = self._host.ensure_domain(self._domain(machine.name), self.spec.name, xml)
         self._wait_ready(machine)
+        if not started:
+            self._check_key(machine)
         return started
 
     def stop(self, machine: Machine, *, power_off: bool = False) -> None:
@@ -152,14 +159,27 @@ class LibvirtProvider(Provider):
             )
             self._host.ensure_network(self._network, self.spec.name, xml)
         self._host.ensure_pool(self._pool, render("pool", pool=self._pool, path=f"{self.spec.libvirt_images}/{self._pool}"))
-        for kind, file in (("disk", made.disk), ("vmlinuz", made.kernel), ("initrd", made.initrd)):
+        files = [(kind, file) for kind, file in (("disk", made.disk), ("vmlinuz", made.kernel), ("initrd", made.initrd)) if file is not None]
+        self._check_space(files, made.tag)
+        for kind, file in files:
             name = f"{kind}-{made.tag}"
-            if file is not None and self._host.volume_path(self._pool, name) is None:
+            if self._host.volume_path(self._pool, name) is None:
                 # Under another name until it is whole: an interrupted upload is begun anew.
                 self._host.remove_volume(self._pool, f"{name}.part")
                 self._host.create_volume(self._pool, f"{name}.part", format="raw", capacity_bytes=file.stat().st_size)
                 self._host.fill_volume(self._pool, f"{name}.part", read_in_chunks(file))
                 self._host.rename_volume(self._pool, f"{name}.part", name)
+
+    def _check_space(self, files: Sequence[tuple[str, Path]], tag: str) -> None:
+        """Before anything is written: a machine whose disk cannot grow is halted by QEMU in the middle of whatever it does, and says nothing."""
+        image_bytes = sum(file.stat().st_size for kind, file in files if self._host.volume_path(self._pool, f"{kind}-{tag}") is None)
+        fresh = [machine for machine in self.spec.machines if self._host.volume_path(self._pool, f"{machine.name}.qcow2") is None]
+        needed_bytes, free_bytes = image_bytes + len(fresh) * MACHINE_BYTES, self._host.free_bytes(self._pool)
+        if free_bytes < needed_bytes:
+            raise NotReady(
+                f"libvirt at {self.spec.libvirt_uri}: the storage pool {self._pool} in {self.spec.libvirt_images} has {free_bytes >> 20} MB free, and "
+                f"{needed_bytes >> 20} MB are needed for the image and {len(fresh)} new machines: make room, or name another place in LAB_LIBVIRT_IMAGES"
+            )
 
     def _driver(self, made: VmImage) -> str:
         if self.spec.driver != "auto":
@@ -212,6 +232,15 @@ class LibvirtProvider(Provider):
             if time.monotonic() > deadline:
                 raise NotReady(f"machine {machine.name} did not answer SSH at {machine.address} within {timeout_s} s")
             time.sleep(POLL_S)
+
+    def _check_key(self, machine: Machine) -> None:
+        """A machine that ran already has the keys it was started with, which are not ours where .lab is another by now."""
+        done = attempt(self.access(machine).argv("true"), timeout_s=ANSWER_TIMEOUT_S)
+        if done.returncode != 0:
+            raise NotReady(
+                f"machine {machine.name} runs at {machine.address} but not with this lab's keys ({keys.KEY_FILE.parent}): {done.stderr.strip()[-300:]}: "
+                f"virsh destroy {self._domain(machine.name)}, and run it again: it starts with these keys; or `make lab-down`"
+            )
 
 
 def kvm_works(made: VmImage) -> bool:
