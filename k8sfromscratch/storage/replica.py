@@ -15,7 +15,7 @@ written with the next frame.
 import asyncio
 import logging
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
 from k8sfromscratch.core.raft.node import RawNode, Ready
@@ -53,6 +53,12 @@ class Owner(Protocol):
         ...
 
     def fail(self, error: Exception) -> None: ...
+
+
+def _told(dropping: "Future[None]") -> None:
+    """A segment that cannot be removed costs room and nothing else."""
+    if (error := dropping.exception()) is not None:
+        log.warning("a segment of the log that is not needed any more stays: %s", error)
 
 
 class Replica:
@@ -107,7 +113,7 @@ class Replica:
     def drop_segments(self, below: int) -> None:
         """Of the log, in its thread."""
         if self._wal.droppable(below):
-            self._disk.submit(self._wal.drop_below, below)
+            self._disk.submit(self._wal.drop_below, below).add_done_callback(_told)
 
     def close(self) -> None:
         self._disk.shutdown()
