@@ -4,6 +4,7 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -87,6 +88,19 @@ def test_up_reach_destroy(environment: dict[str, str], pyinfra: Callable[..., st
     assert {kind: left[kind] - before[kind] for kind in ("domains", "networks")} == {"domains": set(), "networks": set()}
     # The disk of the machine is gone; the box's, which others start from, is Vagrant's to keep.
     assert {volume for volume in left["volumes"] - before["volumes"] if built_box.name not in volume} == set()
+
+
+def test_two_processes_take_turns(environment: dict[str, str]) -> None:
+    """Both machines need the same networks, which are not there yet."""
+    given = {**environment, "LAB_WORKERS": "1"}
+    quiet: dict[str, Any] = {"cwd": ROOT, "env": given, "stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    ups = [subprocess.Popen(["vagrant", "up", name, "--provider=libvirt"], **quiet) for name in ("master-1", "worker-1")]
+    said = [each.communicate(timeout=900)[0] for each in ups]
+    try:
+        assert [each.returncode for each in ups] == [0, 0], said
+        assert {f"{PREFIX}-master-1", f"{PREFIX}-worker-1"} <= libvirtd.things()["domains"]
+    finally:
+        vagrant(given, "destroy", "-f")
 
 
 def test_a_wrong_driver_is_refused(environment: dict[str, str]) -> None:
