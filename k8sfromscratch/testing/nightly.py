@@ -48,7 +48,7 @@ def plan(excluded: Sequence[str], driver: str) -> tuple[Group, ...]:
             "libvirt",
             "A lab on libvirt",
             (
-                Step("make lab", (*_LAB, "up"), 2400, deploys=True),
+                Step("make lab", (*_LAB, "up"), 2400, deploys=True, phases=DIRECTORY / "lab" / "logs" / "phases.json"),
                 suite,
                 Step("make lab-down", (*_LAB, "down"), 300, cleans_up=True),
             ),

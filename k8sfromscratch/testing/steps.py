@@ -5,6 +5,7 @@ is taken down, and the next one begins.  A step whose time is up is interrupted,
 left of its process group a while later is killed.
 """
 
+import json
 import os
 import re
 import signal
@@ -29,13 +30,15 @@ LINE = re.compile(r"^ *(\d+\.\d)  .*?Starting operation: (.+?) \| ")
 
 @dataclass(frozen=True)
 class Step:
-    """`junit`: a pytest run, whose results are read.  `deploys`: its output tells of roles.  `cleans_up`: runs whatever became of the steps before it."""
+    """`junit`: a pytest run, whose results are read.  `deploys`: its output tells of roles, or the file `phases` does.  `cleans_up`: runs whatever became of
+    the steps before it."""
 
     name: str
     command: tuple[str, ...]
     timeout_s: float
     junit: bool = False
     deploys: bool = False
+    phases: Path | None = None
     cleans_up: bool = False
 
 
@@ -125,7 +128,7 @@ def _run_step(group: Group, step: Step, directory: Path, grace_s: float) -> Outc
         seconds,
         str(log.relative_to(directory)),
         read_junit(junit) if step.junit else (),
-        phases(log.read_text(errors="replace").splitlines(), seconds) if step.deploys else (),
+        _phases_of(step, log, seconds) if step.deploys else (),
     )
 
 
@@ -155,6 +158,21 @@ def _copy(output: BinaryIO, file: BinaryIO, started_s: float) -> None:
                 file.flush()
             except ValueError:  # closed: the step is over, and this comes from a daemon
                 return
+
+
+def _phases_of(step: Step, log: Path, seconds: float) -> tuple[Phase, ...]:
+    if step.phases is not None and step.phases.exists():
+        return read_phases(step.phases)
+    return phases(log.read_text(errors="replace").splitlines(), seconds)
+
+
+def read_phases(file: Path) -> tuple[Phase, ...]:
+    """What `make lab` has written down of its hosts' phases: of each, from when its first host began it until its last one was through."""
+    found: dict[str, tuple[float, float]] = {}
+    for span in sorted(json.loads(file.read_text())["spans"], key=lambda span: span["from_s"]):
+        first, last = found.get(span["phase"], (span["from_s"], 0.0))
+        found[span["phase"]] = first, max(last, span["from_s"] + span["took_s"])
+    return tuple(Phase(name, last - first) for name, (first, last) in found.items())
 
 
 def phases(lines: Iterable[str], seconds: float) -> tuple[Phase, ...]:

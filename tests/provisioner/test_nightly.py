@@ -1,5 +1,6 @@
 """The nightly run: a step that fails ends its group and not the night, what was made is taken down, and the page says all of it."""
 
+import json
 import os
 import select
 import sys
@@ -10,7 +11,7 @@ import pytest
 
 from k8sfromscratch.lab.errors import SpecError
 from k8sfromscratch.testing.nightly import exclusions, main, plan, report
-from k8sfromscratch.testing.steps import Case, Group, Outcome, Phase, Step, phases, read_junit, run
+from k8sfromscratch.testing.steps import Case, Group, Outcome, Phase, Step, phases, read_junit, read_phases, run
 
 
 def python(text: str) -> tuple[str, ...]:
@@ -59,7 +60,7 @@ def test_nothing_of_a_step_survives_it(tmp_path: Path, then: str, outcome: str) 
         os.close(child)
 
 
-def test_a_deploys_log_tells_how_long_each_role_took() -> None:
+def test_a_deploy_tells_how_long_each_role_took(tmp_path: Path) -> None:
     log = [
         "     1.0  Lab 'kfs': 1 master, 2 workers",
         "    40.0  --> Starting operation: Base | System packages ",
@@ -68,6 +69,10 @@ def test_a_deploys_log_tells_how_long_each_role_took() -> None:
         "    70.0       master-1: --> Starting operation: Control plane | kube-apiserver ",
     ]
     assert phases(log, 100.0) == (Phase("before the roles", 40.0), Phase("Base", 30.0), Phase("Control plane", 30.0))
+    spans = [("a", "Machine", 0.0, 9.0), ("b", "Machine", 1.0, 10.5), ("a", "etcd", 9.0, 4.0)]
+    file = tmp_path / "phases.json"
+    file.write_text(json.dumps({"took_s": 14.0, "spans": [{"host": h, "phase": p, "from_s": f, "took_s": t} for h, p, f, t in spans]}))
+    assert read_phases(file) == (Phase("Machine", 11.5), Phase("etcd", 4.0))
     assert phases([], 5.0) == (Phase("before the roles", 5.0),)
 
 
