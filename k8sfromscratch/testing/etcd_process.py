@@ -12,7 +12,7 @@ from typing import IO, Any, Self
 
 import grpc
 
-READY_S = 30.0
+READY_S = 120.0
 STOP_S = 20.0
 
 

@@ -35,7 +35,7 @@ class AuthServices:
     def unary(self) -> dict[str, Unary]:
         methods: dict[str, Unary] = {
             "AuthEnable": self._change(Kind.AUTH_ENABLE),
-            "AuthDisable": self.disable,
+            "AuthDisable": self._change(Kind.AUTH_DISABLE),
             "AuthStatus": self.status,
             "Authenticate": self.authenticate,
             "UserAdd": self.user_add,
@@ -74,10 +74,11 @@ class AuthServices:
         async def work() -> None:
             if not await self._in_thread(lambda: _fits(password, known)):
                 raise errors.AuthFailed
-            held = self._auth.users.get(request.name)
-            if held is None or held.password_hash != known:
-                raise errors.AuthFailed  # meanwhile it was changed
-            token = self._member.tokens.give(request.name, self._auth, self._member.engine.applied)
+            token = self._member.tokens.draw()
+            # Whoever has the token may show it to any member: all must have it.  `applied` is what upstream's end in, and what makes it unlike older ones.
+            token = f"{token}.{self._member.engine.applied}"
+            given = m.AuthToken(name=request.name, password=known, token=token)
+            await self._member.engine.proposed(Kind.TOKEN, given.SerializeToString(), given)
             call.reply(m.AuthenticateResponse(header=self._member.header_now(), token=token).SerializeToString())
 
         self._member.spawn(work(), call)
@@ -141,18 +142,6 @@ class AuthServices:
         self._member.propose(call, kind, request.SerializeToString(), request, answered)
 
     @refusing
-    def disable(self, data: bytes, call: Call) -> None:
-        request = m.AuthDisableRequest.FromString(data)
-        answered = self._member.answering(call, lambda _: m.AuthResponse(header=self._member.header_now()))
-
-        def done(result: Any, error: Exception | None) -> None:
-            if error is None:
-                self._member.tokens.clear()
-            answered(result, error)
-
-        self._member.propose(call, Kind.AUTH_DISABLE, data, request, done)
-
-    @refusing
     def role_grant_permission(self, data: bytes, call: Call) -> None:
         request = m.AuthRoleGrantPermissionRequest.FromString(data)
         if not request.HasField("perm"):
@@ -168,34 +157,51 @@ class AuthServices:
 
     @refusing
     def status(self, data: bytes, call: Call) -> None:
-        self._member.require_admin(call)
-        response = m.AuthStatusResponse(header=self._member.header_now(), enabled=self._auth.enabled, authRevision=self._auth.revision)
-        call.reply(response.SerializeToString())
+        def answer() -> None:
+            self._member.require_admin(call)
+            response = m.AuthStatusResponse(header=self._member.header_now(), enabled=self._auth.enabled, authRevision=self._auth.revision)
+            call.reply(response.SerializeToString())
+
+        self._member.read(call, answer)
 
     @refusing
     def user_get(self, data: bytes, call: Call) -> None:
         """Everybody may look at oneself."""
         name = m.AuthUserGetRequest.FromString(data).name
-        self._admin_or(call, lambda who: who.username == name)
-        call.reply(m.AuthUserGetResponse(header=self._member.header_now(), roles=self._auth.user(name).roles).SerializeToString())
+
+        def answer() -> None:
+            self._admin_or(call, lambda who: who.username == name)
+            call.reply(m.AuthUserGetResponse(header=self._member.header_now(), roles=self._auth.user(name).roles).SerializeToString())
+
+        self._member.read(call, answer)
 
     @refusing
     def user_list(self, data: bytes, call: Call) -> None:
-        self._member.require_admin(call)
-        call.reply(m.AuthUserListResponse(header=self._member.header_now(), users=sorted(self._auth.users)).SerializeToString())
+        def answer() -> None:
+            self._member.require_admin(call)
+            call.reply(m.AuthUserListResponse(header=self._member.header_now(), users=sorted(self._auth.users)).SerializeToString())
+
+        self._member.read(call, answer)
 
     @refusing
     def role_get(self, data: bytes, call: Call) -> None:
         """Everybody may look at the roles that one has."""
         name = m.AuthRoleGetRequest.FromString(data).role
-        self._admin_or(call, lambda who: who.username in self._auth.users and name in self._auth.users[who.username].roles)
-        permissions = [permission_message(each) for each in self._auth.role(name)]
-        call.reply(m.AuthRoleGetResponse(header=self._member.header_now(), perm=permissions).SerializeToString())
+
+        def answer() -> None:
+            self._admin_or(call, lambda who: who.username in self._auth.users and name in self._auth.users[who.username].roles)
+            permissions = [permission_message(each) for each in self._auth.role(name)]
+            call.reply(m.AuthRoleGetResponse(header=self._member.header_now(), perm=permissions).SerializeToString())
+
+        self._member.read(call, answer)
 
     @refusing
     def role_list(self, data: bytes, call: Call) -> None:
-        self._member.require_admin(call)
-        call.reply(m.AuthRoleListResponse(header=self._member.header_now(), roles=sorted(self._auth.roles)).SerializeToString())
+        def answer() -> None:
+            self._member.require_admin(call)
+            call.reply(m.AuthRoleListResponse(header=self._member.header_now(), roles=sorted(self._auth.roles)).SerializeToString())
+
+        self._member.read(call, answer)
 
     def _admin_or(self, call: Call, allowed: Callable[[Who], bool]) -> None:
         who = self._member.who(call)

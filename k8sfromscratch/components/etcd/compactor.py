@@ -4,7 +4,7 @@
     periodic   the revision is noted ten times an hour, or ten times a retention that is shorter; what was the revision one retention ago is compacted to,
                as often as the retention or every hour
 
-Kubernetes' apiserver compacts by itself; this is for whoever uses etcd for something else.
+All members keep the notes, the leader compacts.  Kubernetes' apiserver compacts by itself; this is for whoever uses etcd for something else.
 """
 
 import asyncio
@@ -14,7 +14,8 @@ from collections import deque
 from k8sfromscratch.core.mvcc.errors import Compacted
 from k8sfromscratch.core.rpc.etcd_messages import messages as m
 from k8sfromscratch.process.clock import Env
-from k8sfromscratch.storage.engine import Engine, Overloaded
+from k8sfromscratch.storage.engine import Engine
+from k8sfromscratch.storage.interface import Unavailable
 from k8sfromscratch.storage.machine import Kind
 
 log = logging.getLogger(__name__)
@@ -53,13 +54,13 @@ async def _by_time(engine: Engine, env: Env, retention_s: float) -> None:
 
 async def _compact(engine: Engine, revision: int) -> bool:
     """Whether everything below is forgotten now; when the member is too busy, the next look tries again."""
-    if revision <= engine.store.compact_revision:
+    if revision <= engine.store.compact_revision or not engine.is_leader:
         return True
     try:
         await engine.proposed(Kind.COMPACT, m.CompactionRequest(revision=revision).SerializeToString(), revision)
     except Compacted:
         return True  # somebody was faster
-    except Overloaded:
+    except Unavailable:
         return False
     log.info("compacted to revision %d", revision)
     return True

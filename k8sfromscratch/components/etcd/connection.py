@@ -71,13 +71,20 @@ class Stream(Protocol):
 
 Unary = Callable[[bytes, Call], None]
 OpenStream = Callable[[Call], Stream]
-Page = Callable[[str], tuple[int, str, bytes]]
-"""HTTP/1: path -> status, content type, body."""
+Page = Callable[[str, Callable[[int, str, bytes], None]], None]
+"""HTTP/1: (path with its query, answer); `answer(status, content type, body)` is called once, now or later."""
 
 
 class ClientConnection(asyncio.Protocol):
-    def __init__(self, unary: Mapping[str, Unary], streams: Mapping[str, OpenStream], page: Page, connections: "set[ClientConnection]") -> None:
-        self.rpc = grpc.GrpcServer(MESSAGE_MAX_BYTES, unary)
+    def __init__(
+        self,
+        unary: Mapping[str, Unary],
+        streams: Mapping[str, OpenStream],
+        page: Page,
+        connections: "set[ClientConnection]",
+        message_max_bytes: int = MESSAGE_MAX_BYTES,
+    ) -> None:
+        self.rpc = grpc.GrpcServer(message_max_bytes, unary)
         self._unary, self._open_stream, self._page, self._connections = unary, streams, page, connections
         self._transport: asyncio.Transport | None = None
         self._streams: dict[int, Stream] = {}
@@ -97,6 +104,8 @@ class ClientConnection(asyncio.Protocol):
         self._streams.clear()
 
     def data_received(self, data: bytes) -> None:
+        if self._speaks == "http/1":
+            return  # it has asked, and is answered once
         if self._speaks != "h2":
             self._head += data
             if not self._recognise():
@@ -185,17 +194,19 @@ class ClientConnection(asyncio.Protocol):
             if len(self._head) > HEAD_MAX_BYTES:
                 self._close()
             return False
-        words = self._head.split(b"\r\n", 1)[0].split(b" ")
+        words, self._head, self._speaks = self._head.split(b"\r\n", 1)[0].split(b" "), b"", "http/1"
         if len(words) == 3 and words[0] in (b"GET", b"HEAD"):
-            status, content_type, body = self._page(words[1].decode("latin-1").partition("?")[0])
+            self._page(words[1].decode("latin-1"), lambda *answer: self._answer(*answer, head=words[0] == b"HEAD"))
         else:
-            status, content_type, body = 405, "text/plain", b"only GET is served here in HTTP/1\n"
-        phrase = "OK" if status == 200 else "Error"
-        head = f"HTTP/1.1 {status} {phrase}\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-        if self._transport is not None:
-            self._transport.write(head.encode() + (b"" if words[0] == b"HEAD" else body))
-        self._close()
+            self._answer(405, "text/plain", b"only GET is served here in HTTP/1\n")
         return False
+
+    def _answer(self, status: int, content_type: str, body: bytes, *, head: bool = False) -> None:
+        phrase = "OK" if status == 200 else "Error"
+        start = f"HTTP/1.1 {status} {phrase}\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        if self._transport is not None:
+            self._transport.write(start.encode() + (b"" if head else body))
+        self._close()
 
     def _close(self) -> None:
         if self._transport is not None:

@@ -1,18 +1,16 @@
-"""The Cluster and Maintenance services: what one asks a member about itself, and has it do with its file.
+"""The Maintenance service: what one asks a member about itself, and has it do with its file.
 
 With authentication on, what shows or changes all of the data is for root only, as upstream has it; status and alarms are everybody's.
 """
 
 import asyncio
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from k8sfromscratch.components.etcd.connection import Call, OpenStream, Unary
-from k8sfromscratch.components.etcd.member import RAFT_TERM, VERSION, Member, fail, refusing
+from k8sfromscratch.components.etcd.member import VERSION, Member, fail, refusing
 from k8sfromscratch.core.mvcc.auth_errors import AuthError
-from k8sfromscratch.core.mvcc.errors import Compacted, FutureRevision
 from k8sfromscratch.core.rpc import grpc
 from k8sfromscratch.core.rpc.etcd_messages import messages as m
 from k8sfromscratch.storage.interface import StorageError
@@ -37,7 +35,6 @@ class MaintenanceServices:
 
     def unary(self) -> dict[str, Unary]:
         return {
-            "/etcdserverpb.Cluster/MemberList": self.member_list,
             "/etcdserverpb.Maintenance/Status": self.status,
             "/etcdserverpb.Maintenance/Alarm": self.alarm,
             "/etcdserverpb.Maintenance/Hash": self.hash,
@@ -50,21 +47,22 @@ class MaintenanceServices:
     def streams(self) -> dict[str, OpenStream]:
         return {"/etcdserverpb.Maintenance/Snapshot": lambda call: SnapshotStream(call, self._member, self._folder)}
 
-    def member_list(self, data: bytes, call: Call) -> None:
-        call.reply(m.MemberListResponse(header=self._member.header_now(), members=[self._member.message]).SerializeToString())
-
     def status(self, data: bytes, call: Call) -> None:
         size, in_use = self._engine.size_bytes()
+        told = [f"memberID:{member} alarm:{ALARM_NAMES[alarm]} " for member, alarm in self._member.alarms.active()]
+        if not self._engine.leader:
+            told.insert(0, "etcdserver: no leader")
         response = m.StatusResponse(
             header=self._member.header_now(),
             version=VERSION,
             dbSize=size,
             dbSizeInUse=in_use,
-            leader=self._member.id,
-            raftIndex=self._engine.applied,
+            leader=self._engine.leader,
+            raftIndex=self._engine.committed,
             raftAppliedIndex=self._engine.applied,
-            raftTerm=RAFT_TERM,
-            errors=[f"memberID:{member} alarm:{ALARM_NAMES[alarm]} " for member, alarm in self._member.alarms.active()],
+            raftTerm=self._engine.term,
+            errors=told,
+            isLearner=self._member.is_learner,
         )
         call.reply(response.SerializeToString())
 
@@ -87,23 +85,20 @@ class MaintenanceServices:
     @refusing
     def hash(self, data: bytes, call: Call) -> None:
         self._member.require_admin(call)
-        self._checksum(call, 0, lambda found: m.HashResponse(header=self._member.header_now(), hash=found))
+
+        async def work() -> None:
+            found = await self._engine.checksum(0)
+            call.reply(m.HashResponse(header=self._member.header_now(), hash=found).SerializeToString())
+
+        self._member.spawn(work(), call)
 
     @refusing
     def hash_kv(self, data: bytes, call: Call) -> None:
-        """A checksum of everything up to a revision: equal for members of ours that have applied and compacted the same."""
         self._member.require_admin(call)
-        revision, store = m.HashKVRequest.FromString(data).revision, self._member.store
-        if 0 < revision < store.compact_revision:
-            raise Compacted(store.compact_revision)
-        if revision > store.revision:
-            raise FutureRevision
-        compacted = store.compact_revision
-        self._checksum(call, revision, lambda found: m.HashKVResponse(header=self._member.header_now(), hash=found, compact_revision=compacted))
+        revision = m.HashKVRequest.FromString(data).revision
 
-    def _checksum(self, call: Call, revision: int, response: Callable[[int], Any]) -> None:
         async def work() -> None:
-            call.reply(response(await self._engine.checksum(revision)).SerializeToString())
+            call.reply((await self._member.hash_kv(revision)).SerializeToString())
 
         self._member.spawn(work(), call)
 
@@ -119,12 +114,14 @@ class MaintenanceServices:
 
     @refusing
     def move_leader(self, data: bytes, call: Call) -> None:
-        """A member alone is its own leader, and can be told so."""
         self._member.require_admin(call)
-        if m.MoveLeaderRequest.FromString(data).targetID != self._member.id:
-            call.finish(grpc.FAILED_PRECONDITION, "etcdserver: bad leader transferee")
-            return
-        call.reply(m.MoveLeaderResponse(header=self._member.header_now()).SerializeToString())
+        target = m.MoveLeaderRequest.FromString(data).targetID
+
+        async def work() -> None:
+            await self._engine.transfer_leadership(target)
+            call.reply(m.MoveLeaderResponse(header=self._member.header_now()).SerializeToString())
+
+        self._member.spawn(work(), call)
 
     @refusing
     def downgrade(self, data: bytes, call: Call) -> None:

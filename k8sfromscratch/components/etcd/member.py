@@ -6,8 +6,7 @@ request ─► method, wrapped in `refusing` ─► propose ─► engine ─(du
 """
 
 import asyncio
-import random
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -22,15 +21,13 @@ from k8sfromscratch.core.rpc import grpc
 from k8sfromscratch.core.rpc.etcd_messages import messages as m
 from k8sfromscratch.core.rpc.headers import header
 from k8sfromscratch.process.clock import Env
-from k8sfromscratch.storage.engine import Done, Engine, Overloaded
+from k8sfromscratch.storage import group
+from k8sfromscratch.storage.engine import TXN_OPS_MAX, Done, Engine, Overloaded
 from k8sfromscratch.storage.interface import StorageError
 from k8sfromscratch.storage.machine import ALARM_ACTIVATE, ALARM_NOSPACE, Kind, on_behalf
 
 VERSION = "3.5.21"
 """The etcd whose behaviour we hold ourselves to; clients choose features by it."""
-RAFT_TERM = 2
-REQUEST_MAX_BYTES = 1_572_864
-"""etcd's --max-request-bytes."""
 OLD_REVISION_TRIES = 10
 """How often a request is looked at again because users or roles changed in between; more changes than that in a row are no accident."""
 ANYBODYS = frozenset((Kind.COMPACT, Kind.GRANT, Kind.ALARM))
@@ -54,6 +51,7 @@ _CODES: Mapping[type[Exception], int] = {
     auth_errors.PermissionDenied: grpc.PERMISSION_DENIED,
     auth_errors.InvalidAuthToken: grpc.UNAUTHENTICATED,
     auth_errors.NoPasswordUser: grpc.UNKNOWN,
+    group.MemberNotFound: grpc.NOT_FOUND,
 }
 
 
@@ -64,12 +62,16 @@ class Corrupt(StorageError):
 def fail(call: Call, error: Exception) -> None:
     """A refusal in etcd's words and code."""
     code = _CODES.get(type(error))
-    if code is not None:
+    if isinstance(error, StorageError) and code is not None:
+        call.finish(code, f"etcdserver: {error}")
+    elif code is not None:
         call.finish(code, str(error))
     elif isinstance(error, auth_errors.AuthError):
         call.finish(grpc.FAILED_PRECONDITION, str(error))
     elif isinstance(error, Corrupt):
         call.finish(grpc.DATA_LOSS, "etcdserver: corrupt cluster")
+    elif isinstance(error, group.MembershipRefused | group.NotLeader | group.BadTransferee):
+        call.finish(grpc.FAILED_PRECONDITION, f"etcdserver: {error}")
     elif isinstance(error, StorageError):
         call.finish(grpc.UNAVAILABLE, f"etcdserver: {error}")
     elif isinstance(error, DecodeError):
@@ -100,27 +102,51 @@ class Member:
         engine: Engine,
         env: Env,
         *,
-        name: str,
-        cluster_token: str,
-        peer_urls: Sequence[str],
-        client_urls: Sequence[str],
+        member_id: int,
+        cluster_id: int,
         client_cert_auth: bool = False,
         token_ttl_s: float = 300.0,
+        request_max_bytes: int = 1_572_864,
+        txn_ops_max: int = TXN_OPS_MAX,
     ) -> None:
-        self.engine, self.env = engine, env
+        self.engine, self.env, self.id, self.cluster_id = engine, env, member_id, cluster_id
         self.store, self.auth, self.alarms = engine.store, engine.machine.auth, engine.machine.alarms
-        self.message = m.Member(ID=_identifier(name, *peer_urls), name=name, peerURLs=peer_urls, clientURLs=client_urls)
-        self.id: int = self.message.ID
         self.tokens = Tokens(env, token_ttl_s)
-        self._cluster_id = _identifier(cluster_token, name, *peer_urls)
+        self.txn_ops_max, self._request_max_bytes = txn_ops_max, request_max_bytes
         self._client_cert_auth = client_cert_auth
         self._tasks: set[asyncio.Task[None]] = set()
+        engine.machine.token_given = lambda name, token: self.tokens.give(token, name, self.auth)
+        engine.machine.tokens_ended = self.tokens.clear
+
+    @property
+    def is_learner(self) -> bool:
+        own = self.engine.members.get(self.id)
+        return own is not None and own.is_learner
 
     def header(self, revision: int) -> Any:
-        return m.ResponseHeader(cluster_id=self._cluster_id, member_id=self.id, revision=revision, raft_term=RAFT_TERM)
+        return m.ResponseHeader(cluster_id=self.cluster_id, member_id=self.id, revision=revision, raft_term=self.engine.term)
 
     def header_now(self) -> Any:
         return self.header(self.store.revision)
+
+    # Reads
+
+    def linearizable(self, done: Callable[[Exception | None], None]) -> None:
+        """Calls `done` when this member has everything that was acknowledged before; with the reason when that cannot be known."""
+        self.engine.linearizable(done)
+
+    def read(self, call: Call, answer: Callable[[], None]) -> None:
+        """`answer`, once it is linearizable; what it raises becomes the call's status."""
+
+        def ready(error: Exception | None) -> None:
+            try:
+                if error is not None:
+                    raise error
+                answer()
+            except (errors.MvccError, StorageError) as refused:
+                fail(call, refused)
+
+        self.engine.linearizable(ready)
 
     # Who asks
 
@@ -198,7 +224,7 @@ class Member:
 
     def has_room(self, data: bytes, call: Call, *, puts: bool = True) -> bool:
         """A full store still takes deletions: they and a compaction make room again.  It is full until the alarm is disarmed; false is told already."""
-        if len(data) > REQUEST_MAX_BYTES:
+        if len(data) > self._request_max_bytes:
             call.finish(grpc.INVALID_ARGUMENT, "etcdserver: request is too large")
             return False
         if puts and (self.alarms.no_space or self.engine.over_quota):
@@ -213,6 +239,18 @@ class Member:
         """Raises Corrupt."""
         if self.alarms.corrupt:
             raise Corrupt
+
+    async def hash_kv(self, revision: int) -> Any:
+        """A checksum of everything up to a revision, 0 for the latest: equal for members that have applied and compacted the same.
+        Raises Compacted, FutureRevision, Unavailable."""
+        store = self.store
+        if 0 < revision < store.compact_revision:
+            raise errors.Compacted(store.compact_revision)
+        if revision > store.revision:
+            raise errors.FutureRevision
+        compacted = store.compact_revision
+        found = await self.engine.checksum(revision)
+        return m.HashKVResponse(header=self.header_now(), hash=found, compact_revision=compacted)
 
     # Work that takes longer than a turn of the loop
 
@@ -234,8 +272,3 @@ class Member:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-
-
-def _identifier(*parts: str) -> int:
-    """The same for the same member every time, and never 0."""
-    return random.Random("\0".join(parts)).getrandbits(63) | 1

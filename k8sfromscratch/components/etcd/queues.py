@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from google.protobuf.message import DecodeError
 
 from k8sfromscratch.components.etcd.connection import Call, OpenStream
+from k8sfromscratch.components.etcd.leasing import Leasing
 from k8sfromscratch.components.etcd.member import Member, fail
 from k8sfromscratch.core.mvcc.auth import READ
 from k8sfromscratch.core.mvcc.errors import MvccError
@@ -46,8 +47,8 @@ Work = Callable[[Call, Any], Coroutine[Any, Any, None]]
 
 
 class QueueServices:
-    def __init__(self, member: Member) -> None:
-        self._member, self._store = member, member.store
+    def __init__(self, member: Member, leasing: Leasing) -> None:
+        self._member, self._store, self._leasing = member, member.store, leasing
         self._waiting: dict[bytes, set[asyncio.Event]] = {}
         """By the names' prefixes."""
         member.engine.subscribe(self._published)
@@ -101,6 +102,7 @@ class QueueServices:
 
     async def leader(self, call: Call, request: Any) -> None:
         prefix = request.name + b"/"
+        await self._member.engine.read_barrier()
         self._check_read(call, prefix)
         first = self._first(prefix)
         if first is None:
@@ -110,6 +112,7 @@ class QueueServices:
     async def observe(self, call: Call, request: Any) -> None:
         """Tells the leader, and again whenever another leads or it proclaims something.  Of several changes in one turn the last is told."""
         prefix = request.name + b"/"
+        await self._member.engine.read_barrier()
         self._check_read(call, prefix)
         told: tuple[bytes, int] | None = None
         with _Waiter(self._waiting, prefix) as changed:
@@ -156,7 +159,7 @@ class QueueServices:
                 async with asyncio.timeout(RENEW_EVERY_S if lease else None):
                     await changed.wait()
             except TimeoutError:
-                self._store.leases.keep_alive(lease, self._member.env.clock.monotonic())
+                await self._leasing.renewed(lease)
         changed.clear()
 
     def _first(self, prefix: bytes, before: int = 0) -> KeyValue | None:

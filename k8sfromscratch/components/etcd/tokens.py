@@ -1,4 +1,7 @@
-"""Simple tokens, as etcd's `--auth-token simple`: a member remembers to whom it gave which, for as long as it is used.
+"""Simple tokens, as etcd's `--auth-token simple`: a member remembers which are whose, for as long as they are used.
+
+Who shows a password to one member gets a token that is good on all: the member draws it, and tells the others by a record of the log.  Each member
+remembers for itself how long ago it was shown a token, and none remembers any after a start, as upstream: a client then shows its password again.
 
 A token is worth nothing any more when its user is gone or has another password, and all are when authentication is switched off.
 """
@@ -30,17 +33,18 @@ class Tokens:
         self._env, self._ttl_s = env, ttl_s
         self._tokens: dict[str, _Token] = {}
 
-    def give(self, username: str, auth: AuthStore, index: int) -> str:
-        """A new one.  `index`, of the log, is what upstream's end in."""
+    def draw(self) -> str:
+        return "".join(self._env.rng.choice(string.ascii_letters) for _ in range(LETTERS))
+
+    def give(self, text: str, username: str, auth: AuthStore) -> None:
+        """From now on it is this user's."""
         now = self._env.clock.monotonic()
         while self._tokens:
             oldest = next(iter(self._tokens))
             if len(self._tokens) < TOKENS_MAX and self._tokens[oldest].expires_at > now:
                 break
             del self._tokens[oldest]
-        text = "".join(self._env.rng.choice(string.ascii_letters) for _ in range(LETTERS)) + f".{index}"
         self._tokens[text] = _Token(username, auth.user(username).password_hash, now + self._ttl_s)
-        return text
 
     def user(self, text: str, auth: AuthStore) -> str:
         """Whose it is; it lives on from now.  Raises InvalidAuthToken."""

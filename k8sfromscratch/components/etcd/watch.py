@@ -64,6 +64,10 @@ class WatchHub:
         self.member, self.store, self.header = member, member.store, member.header
         self._single: dict[bytes, set[Watch]] = {}
         self._ranges: set[Watch] = set()
+        self.generation = 0
+        """How often a leader's snapshot has taken the place of the store: a history that was begun before is none any more."""
+        member.engine.subscribe(self.publish)
+        member.engine.on_restored(self.restored)
 
     def add(self, watch: Watch) -> None:
         (self._ranges if watch.range_end else self._single.setdefault(watch.key, set())).add(watch)
@@ -85,6 +89,15 @@ class WatchHub:
                 mine = [event for event in events if watch.wants(event)]
                 if mine:
                     watch.stream.deliver(watch, mine)
+
+    def restored(self, revision: int) -> None:
+        """The store has jumped from this revision: watches that were in step are told what lies between, or that it is compacted."""
+        self.generation += 1
+        for watch in [*self._ranges, *(w for alike in self._single.values() for w in alike)]:
+            since = max(watch.start_revision, revision + 1)
+            if since <= self.store.revision:
+                self.discard(watch)
+                watch.stream.fall_behind(watch, since)
 
     def notify_progress(self) -> None:
         """To watches that asked for it at their creation."""
@@ -158,6 +171,11 @@ class WatchStream:
         for number, part in enumerate(parts):
             self._send(m.WatchResponse(header=header, watch_id=watch.id, events=part, fragment=number < len(parts) - 1))
 
+    def fall_behind(self, watch: Watch, since: int) -> None:
+        """It was in step, and is not any more."""
+        self._behind.add(watch)
+        asyncio.get_running_loop().call_soon(self._catch_up_if_wanted, watch, since)
+
     def _create(self, request: Any) -> None:
         store = self._hub.store
         header = self._hub.header(store.revision)
@@ -204,20 +222,23 @@ class WatchStream:
         """Tells the history from a revision to now."""
         store = self._hub.store
         history = store.events(watch.key, watch.range_end, since, store.revision, prev_kv=watch.prev_kv)
-        self._slice(watch, history, since - 1, store.revision)
+        self._slice(watch, history, since - 1, store.revision, self._hub.generation)
 
-    def _slice(self, watch: Watch, history: Iterator[tuple[int, list[Event]]], told: int, until: int) -> None:
+    def _slice(self, watch: Watch, history: Iterator[tuple[int, list[Event]]], told: int, until: int, generation: int) -> None:
         """Goes on with a history that reaches to `until`; up to `told` the watch has had everything."""
         if watch not in self._behind:
             return  # cancelled, or the client has gone
         loop, store = asyncio.get_running_loop(), self._hub.store
         if self._call.unsent_bytes > UNREAD_MAX_BYTES:
-            loop.call_later(UNREAD_PAUSE_S, self._slice, watch, history, told, until)
+            loop.call_later(UNREAD_PAUSE_S, self._slice, watch, history, told, until, generation)
             return
         if store.compact_revision > told + 1:
             header = self._hub.header(store.revision)
             self._send(m.WatchResponse(header=header, watch_id=watch.id, canceled=True, compact_revision=store.compact_revision))
             self._forget(watch)
+            return
+        if generation != self._hub.generation:
+            self._catch_up(watch, told + 1)
             return
         gathered: list[Event] = []
         for revision, events in history:
@@ -225,7 +246,7 @@ class WatchStream:
             gathered += [event for event in events if watch.wants(event)]
             if len(gathered) >= CATCH_UP_EVENTS:
                 self.deliver(watch, gathered)
-                loop.call_soon(self._slice, watch, history, told, until)
+                loop.call_soon(self._slice, watch, history, told, until, generation)
                 return
         if gathered:
             self.deliver(watch, gathered)

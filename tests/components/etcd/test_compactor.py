@@ -19,7 +19,7 @@ class Compacting:
     def __init__(self) -> None:
         self.store = MvccStore()
         self.asked: list[int] = []
-        self.busy = False
+        self.busy, self.is_leader = False, True
 
     async def proposed(self, kind: int, payload: bytes, op: Any) -> None:
         if self.busy:

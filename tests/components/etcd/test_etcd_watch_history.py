@@ -36,7 +36,10 @@ class Served:
 
     def __init__(self, revisions: int) -> None:
         self.store = MvccStore()
-        member = SimpleNamespace(store=self.store, header=lambda revision: m.ResponseHeader(revision=revision), auth=AuthStore(), who=lambda call: None)
+        engine = SimpleNamespace(subscribe=lambda published: None, on_restored=lambda restored: None)
+        member = SimpleNamespace(
+            store=self.store, engine=engine, header=lambda revision: m.ResponseHeader(revision=revision), auth=AuthStore(), who=lambda call: None
+        )
         self.hub = WatchHub(member)  # type: ignore[arg-type]
         self.reader = Reader()
         self.stream = WatchStream(self.reader, self.hub)  # type: ignore[arg-type]
