@@ -24,12 +24,10 @@ from k8sfromscratch.lab.spec import ROOT, ClusterSpec, load_spec
 def up(spec: ClusterSpec) -> int:
     provider = provider_for(spec)
     started = time.monotonic()
-    _say(f"Lab {spec.name!r}: {spec.masters} master, {spec.workers} workers, {spec.provider} machines, {spec.runtime}")
-    wanted = {machine.name for machine in spec.machines}
-    for name in provider.names():
-        if name not in wanted:
-            _say(f"Removing {name}, which the cluster spec no longer has")
-            provider.remove(name)
+    _say(f"Lab {spec.name!r}: {spec.masters} masters, {spec.workers} workers, {spec.provider} machines, {spec.runtime}")
+    for name in spec.surplus(provider.names()):
+        _say(f"Removing {name}, which the cluster spec no longer has")
+        provider.remove(name)
     with ThreadPoolExecutor() as pool:
         steps = [
             pool.submit(_timed, "node image, network, keys", provider.prepare),

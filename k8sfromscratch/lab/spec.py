@@ -6,7 +6,7 @@ networks of this very host is checked later, by the provider (`network.check_ran
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -64,9 +64,11 @@ class ClusterSpec(BaseModel):
 
     @field_validator("masters")
     @classmethod
-    def _one_master(cls, masters: int) -> int:
-        if masters != 1:
-            raise ValueError("more than one master is not supported yet")
+    def _odd(cls, masters: int) -> int:
+        if masters % 2 == 0:
+            raise ValueError(
+                f"{masters} masters survive the loss of no more of them than {masters - 1} do, and there is one more to lose: choose an odd number"
+            )
         return masters
 
     @field_validator("runtime")
@@ -116,6 +118,15 @@ class ClusterSpec(BaseModel):
                 return machine
         raise SpecError(f"the lab has no machine {name!r}; it has {', '.join(machine.name for machine in self.machines)}")
 
+    def surplus(self, names: Iterable[str]) -> list[str]:
+        """Those of the machines that are there which the cluster no longer has.  Raises SpecError for a master: with it would go a part of etcd."""
+        wanted = {machine.name for machine in self.machines}
+        found = [name for name in names if name not in wanted]
+        masters = [name for name in found if name.startswith("master-")]
+        if masters:
+            raise SpecError(f"cluster spec: masters: {', '.join(masters)} cannot be taken from a running lab: `make lab-down` first, or put LAB_MASTERS back")
+        return found
+
     @property
     def gateway(self) -> IPv4Address:
         """This host's address on the machines' bridge."""
@@ -123,7 +134,7 @@ class ClusterSpec(BaseModel):
 
     @property
     def api_address(self) -> IPv4Address:
-        """Where the apiserver is reached from machines and from this host."""
+        """Where the apiserver is reached from this host: the first of them, where there are several."""
         return self.machines[0].address
 
     @property

@@ -47,6 +47,10 @@ def etcd(wheel: str) -> None:
         key_file=f"{REMOTE}/etcd/server.key",
         trusted_ca_file=f"{REMOTE}/etcd/ca.crt",
         client_cert_auth=True,
+        peer_cert_file=f"{REMOTE}/etcd/peer.crt",
+        peer_key_file=f"{REMOTE}/etcd/peer.key",
+        peer_trusted_ca_file=f"{REMOTE}/etcd/ca.crt",
+        peer_client_cert_auth=True,
         listen_metrics_urls=["http://127.0.0.1:2381"],
     )
     text = component_unit("etcd", "etcd", argv=flags.argv(), reads=certificates, wheel=wheel, description="etcd: the cluster's state")

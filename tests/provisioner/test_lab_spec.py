@@ -4,7 +4,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from k8sfromscratch.lab.errors import SpecError
@@ -29,7 +29,8 @@ def test_environment_overrides_the_file(tmp_path: Path) -> None:
     [
         ("workers: two", {}, "workers: Input should be a valid integer"),
         ("", {"LAB_WORKERS": "-1"}, "workers: Input should be greater than or equal to 0 (got '-1', from LAB_WORKERS)"),
-        ("masters: 3", {}, "masters: more than one master is not supported yet"),
+        ("masters: 2", {}, "masters: 2 masters survive the loss of no more of them than 1 do"),
+        ("", {"LAB_MASTERS": "11"}, "masters: Input should be less than or equal to 9 (got '11', from LAB_MASTERS)"),
         ("provider: xen", {}, "provider: Input should be 'nspawn', 'libvirt' or 'vagrant'"),
         ("runtime: docker", {}, "runtime: the runtime 'docker' is not supported yet"),
         ("name: Not_a_name", {}, "name: String should match pattern"),
@@ -50,6 +51,7 @@ def test_a_wrong_spec_names_the_field(tmp_path: Path, text: str, environ: dict[s
     assert says in str(refused.value)
 
 
+@settings(deadline=None)
 @given(workers=st.integers(0, 90), more=st.integers(0, 10))
 def test_more_workers_move_no_machine(workers: int, more: int) -> None:
     small, large = ClusterSpec(workers=workers), ClusterSpec(workers=min(workers + more, 90))
@@ -57,3 +59,20 @@ def test_more_workers_move_no_machine(workers: int, more: int) -> None:
     addresses = [machine.address for machine in large.machines]
     assert len(set(addresses)) == len(addresses)
     assert all(address in large.machine_cidr and address != large.gateway for address in addresses)
+
+
+def test_masters_have_places_of_their_own_and_the_first_is_reached_from_here() -> None:
+    spec = ClusterSpec(masters=3, workers=1)
+    assert [(machine.name, str(machine.address)) for machine in spec.machines if machine.role == "master"] == [
+        ("master-1", "10.89.0.11"),
+        ("master-2", "10.89.0.12"),
+        ("master-3", "10.89.0.13"),
+    ]
+    assert spec.api_address == IPv4Address("10.89.0.11")
+
+
+def test_workers_may_be_taken_away_and_masters_not() -> None:
+    spec = ClusterSpec(masters=1, workers=1)
+    assert spec.surplus(["master-1", "worker-1", "worker-2"]) == ["worker-2"]
+    with pytest.raises(SpecError, match="master-2, master-3 cannot be taken from a running lab"):
+        spec.surplus(["master-1", "master-2", "master-3", "worker-2"])
