@@ -474,9 +474,11 @@ class Engine:
                     self._revoke(lease)
 
     def _revoke(self, lease: int) -> None:
-        if lease not in self._revoking:
+        if lease not in self._revoking and self._serving:
             self._revoking.add(lease)
-            self.propose(Kind.REVOKE, m.LeaseRevokeRequest(ID=lease).SerializeToString(), lease, lambda *_: self._revoking.discard(lease))
+            payload = m.LeaseRevokeRequest(ID=lease).SerializeToString()
+            self.proposals.add(Kind.REVOKE, payload, lease, lambda *_: self._revoking.discard(lease), term=self.node.term)
+            self.replica.wake()
 
 
 def _awaited() -> tuple["asyncio.Future[Any]", Done]:

@@ -5,6 +5,9 @@
 What waits in the queue was not begun: it waits for a leader, as upstream's does.  What is pending may be lost on its way to a leader, or with it; it
 is never proposed again, as it could then be done twice.  Both end by the same timeout.
 
+What a leader proposes because it leads, the end of a lease, is begun by itself in that term or not at all: while it waited another may have taken
+over, with whom the lease was renewed, and would be asked to end it.
+
     invariant: `done` is called exactly once for every proposal that was taken
 """
 
@@ -14,9 +17,9 @@ from random import Random
 from typing import Any
 
 from k8sfromscratch.core.raft.node import RawNode
-from k8sfromscratch.core.raft.types import ConfChangeRefused, ConfChangeV2, ProposalDropped
+from k8sfromscratch.core.raft.types import ConfChangeRefused, ConfChangeV2, ProposalDropped, Role
 from k8sfromscratch.storage.entries import encode_head, with_context
-from k8sfromscratch.storage.group import LastVoter, MemberInfo, RequestTimedOut
+from k8sfromscratch.storage.group import LastVoter, LeaderChanged, MemberInfo, RequestTimedOut
 from k8sfromscratch.storage.interface import Unavailable
 
 QUEUE_MAX = 5000
@@ -42,6 +45,11 @@ class Proposal:
     tick: int
     """When it was made."""
     change: ConfChangeV2 | None = None
+    term: int = 0
+    """Only this member may begin it, leading in this term."""
+
+    def too_late(self, node: RawNode) -> bool:
+        return self.term > 0 and (node.role, node.term) != (Role.LEADER, self.term)
 
 
 class Proposals:
@@ -55,13 +63,13 @@ class Proposals:
         """The ticks at which there was none any more, and one again."""
         self.failed = 0
 
-    def add(self, kind: int, payload: bytes, op: Any, done: Done | None) -> None:
+    def add(self, kind: int, payload: bytes, op: Any, done: Done | None, *, term: int = 0) -> None:
         if len(self.queue) >= QUEUE_MAX:
             if done is not None:
                 done(None, Overloaded("too many requests"))
             return
         self._next += 1
-        self.queue.append(Proposal(self._next, encode_head(kind, self._next) + payload, op, done, self._tick))
+        self.queue.append(Proposal(self._next, encode_head(kind, self._next) + payload, op, done, self._tick, term=term))
 
     def add_change(self, change: ConfChangeV2, member: MemberInfo | None, done: Done) -> None:
         self._next += 1
@@ -70,6 +78,9 @@ class Proposals:
     def feed(self, node: RawNode) -> None:
         """Gives Raft what it takes now; the rest stays."""
         while self.queue and node.lead and len(self.pending) < QUEUE_MAX:
+            if self.queue[0].too_late(node):
+                self._end(self.queue.pop(0), LeaderChanged())
+                continue
             count = self._feed(node)
             if not count:
                 return
@@ -85,7 +96,7 @@ class Proposals:
                 node.propose_conf_change(first.change)
                 return 1
             for proposal in self.queue:
-                if size > BATCH_BYTES or proposal.change is not None:
+                if size > BATCH_BYTES or proposal.change is not None or proposal.too_late(node):
                     break
                 payloads.append(proposal.data)
                 size += len(proposal.data)

@@ -4,10 +4,11 @@ import random
 
 from k8sfromscratch.core.raft.node import RawNode, first_start
 from k8sfromscratch.core.raft.state import Config
-from k8sfromscratch.core.raft.types import ReadState
+from k8sfromscratch.core.raft.types import Message, MessageType, ReadState
 from k8sfromscratch.storage import proposals as proposals_module
-from k8sfromscratch.storage.entries import read_head
+from k8sfromscratch.storage.entries import HEAD_BYTES, read_head
 from k8sfromscratch.storage.group import LeaderChanged, RequestTimedOut
+from k8sfromscratch.storage.machine import Kind
 from k8sfromscratch.storage.proposals import Overloaded, Proposals
 from k8sfromscratch.storage.reads import Reads
 
@@ -124,3 +125,19 @@ def test_a_read_without_a_leader_ends_in_time() -> None:
         reads.feed(node)
         reads.tick()
     assert [type(error) for error in told.errors] == [RequestTimedOut]
+
+
+def test_the_end_of_a_lease_is_not_asked_of_the_next_leader() -> None:
+    told, proposals, node = Told(), Proposals(random.Random(1), 5), member(1)
+    last, term = node.log.last_index, node.term
+    proposals.add(Kind.PUT, b"before", None, None)
+    proposals.add(Kind.REVOKE, b"mine", 7, told.done, term=term)
+    proposals.feed(node)
+    assert node.log.last_index == last + 2 and not told.errors
+    proposals.add(Kind.PUT, b"of a client", None, None)
+    proposals.add(Kind.REVOKE, b"mine", 7, told.done, term=term)
+    node.step(Message(type=MessageType.HEARTBEAT, to=1, from_=2, term=term + 1))
+    proposals.feed(node)
+    assert [type(error) for error in told.errors] == [LeaderChanged]
+    sent = [entry.data for message in node.ready().messages_after_persist for entry in message.entries]
+    assert [data[HEAD_BYTES:] for data in sent] == [b"of a client"]
