@@ -8,6 +8,7 @@ what it saw.  The exit code is 0 only if every step passed.
 
 import argparse
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -134,6 +135,8 @@ def main(argv: Sequence[str]) -> int:
     version = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
     (DIRECTORY / "logs").mkdir(parents=True, exist_ok=True)
     VAGRANT_HOME.mkdir(mode=0o755, exist_ok=True)
+    # Ended by systemd, it ends as by Ctrl-C: what the group at work has made is taken down.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     outcomes: list[Outcome] = []
     page = DIRECTORY / "index.html"
     try:

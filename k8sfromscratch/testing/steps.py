@@ -91,7 +91,13 @@ def run(groups: Sequence[Group], directory: Path, grace_s: float = GRACE_S) -> l
             if not well and not step.cleans_up:
                 outcomes.append(Outcome(group.name, step.name, "not run", 0.0))
                 continue
-            done = _run_step(group, step, directory, grace_s)
+            try:
+                done = _run_step(group, step, directory, grace_s)
+            except KeyboardInterrupt:
+                for each in group.steps:
+                    if each.cleans_up:
+                        _run_step(group, each, directory, grace_s)
+                raise
             well = well and done.outcome == "passed"
             outcomes.append(done)
             print(f"{group.name}: {step.name}: {done.outcome}, {done.seconds:.0f} s", flush=True)

@@ -44,9 +44,11 @@ def runtime(images: Sequence[Image]) -> None:
 def load_images(wanted: Sequence[Image]) -> Generator[Any, None, None]:
     """Imports those that containerd does not have, or has with another content."""
     present = host.get_fact(ContainerdImages)
+    # Not unpacked before a container is made of it: most machines never run most images.  But a machine that needs patience would not be done within
+    # the time that making a container may take, time and again.
+    unpacking = "" if (getattr(host.data, "patience", None) or 1) > 1 else "--no-unpack "
     for image in wanted:
         if present.get(image.reference) != image.digest:
             archive = f"/var/tmp/{image.archive.name}"
             yield FileUploadCommand(str(image.archive), archive)
-            # Not unpacked before a container is made of it: most machines never run most images.
-            yield f"ctr --namespace k8s.io images import --no-unpack {shlex.quote(archive)} && rm {shlex.quote(archive)}"
+            yield f"ctr --namespace k8s.io images import {unpacking}{shlex.quote(archive)} && rm {shlex.quote(archive)}"

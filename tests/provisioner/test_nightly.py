@@ -3,7 +3,10 @@
 import json
 import os
 import select
+import signal
+import subprocess
 import sys
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -33,6 +36,27 @@ def test_a_failure_ends_its_group_but_what_cleans_up_runs(tmp_path: Path) -> Non
         ("hangs", "timed out"),
     ]
     assert (tmp_path / outcomes[3].log).read_text().split(maxsplit=1)[1] == "of its own\n"
+
+
+INTERRUPTED = """
+import sys, threading
+from pathlib import Path
+from k8sfromscratch.testing.steps import Group, Step, run
+hangs = Step("hangs", (sys.executable, "-c", "print('begun', flush=True); import threading; threading.Event().wait()"), 60)
+down = Step("down", (sys.executable, "-c", "print('taken down')"), 60, cleans_up=True)
+run([Group("g", "g", (hangs, down))], Path(sys.argv[1]))
+"""
+
+
+def test_an_interrupted_night_takes_down_what_it_made(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", INTERRUPTED, str(tmp_path)], stderr=subprocess.PIPE, text=True) as night:
+        pause, log = threading.Event(), tmp_path / "logs" / "g-hangs.log"
+        while not (log.exists() and "begun" in log.read_text()):
+            assert night.poll() is None
+            pause.wait(0.05)
+        night.send_signal(signal.SIGINT)
+        assert "KeyboardInterrupt" in night.communicate(timeout=30)[1]
+    assert "taken down" in (tmp_path / "logs" / "g-down.log").read_text()
 
 
 LEAVES_A_CHILD = """

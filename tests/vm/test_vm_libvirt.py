@@ -20,14 +20,14 @@ from k8sfromscratch.testing.libvirtd import virsh
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(1200)]
 
-ADDRESS = "10.86.0.11"
+ADDRESS = "10.76.0.11"
 POLL_S = 0.05
 
 
 class Lab:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        wanted = {"NAME": "kfsv", "PROVIDER": "libvirt", "WORKERS": "0", "MEMORY_MB": "1024", "MACHINE_CIDR": "10.86.0.0/24"}
+        wanted = {"NAME": "kfsv", "PROVIDER": "libvirt", "WORKERS": "0", "MEMORY_MB": "1024", "MACHINE_CIDR": "10.76.0.0/24"}
         self.environment = {**os.environ, "KFS_LAB_DIR": str(directory), **{f"LAB_{name}": value for name, value in wanted.items()}}
 
     def result(self, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
@@ -98,10 +98,10 @@ def test_a_machine_comes_up_as_itself_and_keeps_its_disk(lab: Lab) -> None:
 
 def test_what_others_made_is_refused_and_left_alone(lab: Lab, tmp_path: Path) -> None:
     definition = tmp_path / "network.xml"
-    definition.write_text("<network><name>kfsw-machines</name><ip address='10.85.0.1' prefix='24'/></network>")
+    definition.write_text("<network><name>kfsw-machines</name><ip address='10.75.0.1' prefix='24'/></network>")
     virsh("net-define", str(definition))
     try:
-        refused = lab.result("start", "master-1", LAB_NAME="kfsw", LAB_MACHINE_CIDR="10.85.0.0/24", KFS_LAB_DIR=str(tmp_path / "other"))
+        refused = lab.result("start", "master-1", LAB_NAME="kfsw", LAB_MACHINE_CIDR="10.75.0.0/24", KFS_LAB_DIR=str(tmp_path / "other"))
         assert refused.returncode != 0 and "a network 'kfsw-machines' that this lab did not make" in refused.stderr
         assert "Traceback" not in refused.stderr
     finally:
@@ -125,7 +125,7 @@ def test_a_machine_that_runs_with_other_keys_is_told_with_the_remedy(lab: Lab, t
 def test_a_pool_without_space_is_told_before_anything_is_uploaded(lab: Lab, tmp_path: Path) -> None:
     images = tmp_path / "images"
     images.mkdir()
-    other = {"LAB_NAME": "kfsu", "LAB_MACHINE_CIDR": "10.80.0.0/24", "LAB_LIBVIRT_IMAGES": str(images), "KFS_LAB_DIR": str(tmp_path / "lab")}
+    other = {"LAB_NAME": "kfsu", "LAB_MACHINE_CIDR": "10.74.0.0/24", "LAB_LIBVIRT_IMAGES": str(images), "KFS_LAB_DIR": str(tmp_path / "lab")}
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", images], check=True)
     try:
         refused = lab.result("start", "master-1", **other)
