@@ -2,52 +2,118 @@
 
 `kubectl` and `helm` make sure that there is one, and print its path.
 
-`up` makes the machines' image and what they install side by side, then runs `pyinfra inventories/lab.py deploy.py`, which alone would do
-the same, one after the other.
+`up` makes the machines' image and what they install side by side, then does what `pyinfra inventories/lab.py deploy.py` alone would do too,
+one thing after the other: `provision`.  It shows a line a host and phase; everything else is in `.lab/logs`.
 """
 
+import errno
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
 
 from k8sfromscratch.lab import artifacts, kubectl
 from k8sfromscratch.lab.errors import LabError
-from k8sfromscratch.lab.providers import provider_for
+from k8sfromscratch.lab.phases import THIS_HOST, Event
+from k8sfromscratch.lab.progress import Progress
+from k8sfromscratch.lab.providers import Provider, provider_for
 from k8sfromscratch.lab.record import LAB_DIR, Record
 from k8sfromscratch.lab.spec import ROOT, ClusterSpec, load_spec
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+LOGS_KEPT = 10
 
 
 def up(spec: ClusterSpec) -> int:
     provider = provider_for(spec)
-    started = time.monotonic()
-    _say(f"Lab {spec.name!r}: {spec.masters} masters, {spec.workers} workers, {spec.provider} machines, {spec.runtime}")
-    for name in spec.surplus(provider.names()):
-        _say(f"Removing {name}, which the cluster spec no longer has")
-        provider.remove(name)
-    with ThreadPoolExecutor() as pool:
-        steps = [
-            pool.submit(_timed, "node image, network, keys", provider.prepare),
-            pool.submit(_timed, "wheels and container images", artifacts.ensure),
-            pool.submit(_timed, "kubectl", kubectl.ensure),
-        ]
-        for step in steps:
-            step.result()
-    command = [sys.executable, "-m", "pyinfra", "inventories/lab.py", "deploy.py", "-y", "--fail-percent=0"]
-    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "PYINFRA_PROGRESS": "off"}, check=False)
-    if done.returncode != 0:
-        _say("The deploy failed; what went wrong is above.  It can be run again as it is.")
-        return done.returncode
+    console = Console(highlight=False, soft_wrap=True)
+    with _alone():
+        console.print(f"Lab {spec.name!r}: {spec.masters} masters, {spec.workers} workers, {spec.provider} machines, {spec.runtime}")
+        for name in spec.surplus(provider.names()):
+            console.print(f"Removing {name}, which the cluster spec no longer has")
+            provider.remove(name)
+        with Progress(_new_log(), console) as shown:
+            status = _provision(provider, shown)
+            took_s = time.monotonic() - shown.began_s
+    shown.timings.save(LAB_DIR / "logs" / "phases.json", took_s)
+    shown.summary()
+    if status != 0:
+        console.print("The deploy failed.  It can be run again as it is, and goes on from there.")
+        return status
     config = LAB_DIR / "admin.kubeconfig"
-    _say(f"The cluster is up after {time.monotonic() - started:.0f} s.  Use it with:\n\n    {kubectl.ensure()} --kubeconfig {config} get nodes\n")
+    console.print(f"The cluster is up after {took_s:.1f} s.  Use it with:\n\n    {kubectl.ensure()} --kubeconfig {config} get nodes\n")
     return 0
+
+
+def _provision(provider: Provider, shown: Progress) -> int:
+    """Starts the provisioner, which loads while this host is prepared, then shows what it tells."""
+    reading, writing = os.pipe()
+    command = [sys.executable, "-m", "k8sfromscratch.lab.provision", provider.inventory, str(writing)]
+    with shown.log.open("ab") as log, os.fdopen(reading) as events:
+        child = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**os.environ, "PYINFRA_PROGRESS": "off", "PYTHONUNBUFFERED": "1"},
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            pass_fds=[writing],
+        )
+        os.close(writing)
+        try:
+            shown.take(Event("begin", THIS_HOST, "Prepare"))
+            _prepare(provider)
+            shown.take(Event("done", THIS_HOST, "Prepare"))
+            assert child.stdin is not None
+            child.stdin.write(b"go\n")
+            child.stdin.close()
+            for line in events:
+                shown.take(Event.of_line(line))
+            return child.wait()
+        finally:
+            if child.stdin is not None and not child.stdin.closed:
+                child.stdin.close()  # a provisioner that has not begun ends
+            child.wait()
+
+
+def _prepare(provider: Provider) -> None:
+    with ThreadPoolExecutor() as pool:
+        for step in [pool.submit(work) for work in (provider.prepare, artifacts.ensure, kubectl.ensure)]:
+            step.result()
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One run at a time: the kernel gives the lock back when the process ends, in whatever way."""
+    LAB_DIR.mkdir(parents=True, exist_ok=True)
+    with (LAB_DIR / "up.lock").open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LabError("another `make lab` is at work on this lab: wait for its end") from None
+        yield
+
+
+def _new_log() -> Path:
+    """Of this run; the last few stay."""
+    directory = LAB_DIR / "logs"
+    directory.mkdir(parents=True, exist_ok=True)
+    for old in sorted(directory.glob("up-*.log"))[: -LOGS_KEPT + 1]:
+        old.unlink()
+    return directory / f"up-{time.strftime('%Y%m%d-%H%M%S')}.log"
 
 
 def down(spec: ClusterSpec) -> int:
     if Record.load().provider == "" and Record.load().network is None:
+        shutil.rmtree(LAB_DIR, ignore_errors=True)  # of a run that ended before it made anything
         _say("There is no lab.")
         return 0
     provider_for(spec).tear_down()
@@ -61,12 +127,6 @@ def status(spec: ClusterSpec) -> int:
         address = next((str(machine.address) for machine in spec.machines if machine.name == name), "not in the cluster spec")
         print(f"{name}\t{'running' if running else 'stopped'}\t{address}")
     return 0
-
-
-def _timed(what: str, work: Callable[[], object]) -> None:
-    started = time.monotonic()
-    work()
-    _say(f"  {what}: {time.monotonic() - started:.1f} s")
 
 
 def _say(text: str) -> None:
@@ -97,6 +157,12 @@ def main(argv: Sequence[str]) -> int:
                 return 2
     except LabError as error:
         print(f"lab: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        where = error.filename or LAB_DIR
+        print(f"lab: this host: {where}: {error.strerror}: free space there (`df -h`), then run it again: it goes on from there", file=sys.stderr)
         return 1
 
 

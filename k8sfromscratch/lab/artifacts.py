@@ -37,4 +37,4 @@ def _environment(python: str) -> Environment:
 
 @cache
 def _images() -> tuple[Image, ...]:
-    return tuple(images.ensure(wheelhouse.ensure(NODE_PYTHON)))
+    return tuple(images.ensure(_environment(NODE_PYTHON)))

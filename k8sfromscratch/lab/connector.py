@@ -4,10 +4,13 @@ So `pyinfra inventories/lab.py deploy.py` is all there is.  pyinfra evaluates in
 are made in `connect`, which runs in one greenlet a host: they boot in parallel.
 """
 
+import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from pyinfra import logger
+from pyinfra.api.command import QuoteString, StringCommand
 from pyinfra.api.exceptions import ConnectError, InventoryError
 from pyinfra.connectors.ssh import SSHConnector
 
@@ -15,6 +18,9 @@ from k8sfromscratch.lab import keys
 from k8sfromscratch.lab.errors import LabError
 from k8sfromscratch.lab.providers import Provider, provider_for
 from k8sfromscratch.lab.spec import ClusterSpec, load_spec
+
+KEEPALIVE_S = 5
+UNANSWERED_S = 20
 
 _providers: dict[ClusterSpec, Provider] = {}
 """One provider a run, shared by the greenlets of all hosts: it prepares once."""
@@ -48,10 +54,26 @@ class LabConnector(SSHConnector):
     def connect(self) -> None:
         try:
             spec = load_spec()
-            if spec not in _providers:
-                _providers[spec] = provider_for(spec)
-            if _providers[spec].ensure(spec.machine(self.host.data.node_name)):
+            if _provider(spec).ensure(spec.machine(self.host.data.node_name)):
                 logger.info(f"{self.host.print_prefix}machine started")
         except LabError as error:
             raise ConnectError(str(error)) from error
         super().connect()
+        transport = self.client.get_transport() if self.client is not None else None
+        if transport is not None:
+            # A machine that ends says no goodbye: without these an operation there would wait for ever.
+            transport.set_keepalive(KEEPALIVE_S)
+            wire: Any = transport.sock
+            wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNANSWERED_S * 1000)
+
+    def put_file(self, filename_or_io: Any, remote_filename: str, *more: Any, **arguments: Any) -> bool:
+        """By SFTP, but for files that the machine sees already: those get another name there."""
+        seen = _provider(load_spec()).seen_as(Path(filename_or_io)) if isinstance(filename_or_io, str) else None
+        if seen is None:
+            return super().put_file(filename_or_io, remote_filename, *more, **arguments)
+        done, _ = self.run_shell_command(StringCommand("ln", "--symbolic", "--force", QuoteString(seen), QuoteString(remote_filename)))
+        return done
+
+
+def _provider(spec: ClusterSpec) -> Provider:
+    return _providers.setdefault(spec, provider_for(spec))

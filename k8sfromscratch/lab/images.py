@@ -1,31 +1,27 @@
 """Builds the container images of `images/*.yaml`, offline but for Debian's packages: there is no registry to pull from.
 
 A recipe names Debian packages, which are extracted (not installed: no maintainer script runs), what to keep of them, and how a
-container of it starts.  `links` makes one name after another for one program (busybox's applets), `wheels` adds our own wheel with its
-dependencies.  An archive is cached under a hash of all that goes in; `:{hash}` in a recipe's reference becomes that hash, so that a
+container of it starts.  `links` makes one name after another for one program (busybox's applets), `wheels` adds the nodes' Python environment,
+`without` what its programs never import.  An archive is cached under a hash of all that goes in; `:{hash}` in a recipe's reference becomes that hash, so that a
 changed image has a changed name and nodes load it, and only it, again.
 """
 
 import hashlib
 import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from k8sfromscratch.lab import wheelhouse
+from k8sfromscratch.lab.environment import SHIPPED, Environment
 from k8sfromscratch.lab.errors import SpecError
 from k8sfromscratch.lab.oci import ImageConfig, Layer, make_layer, manifest_digest, write_archive
 from k8sfromscratch.lab.record import CACHE_DIR
 from k8sfromscratch.lab.shell import run
 from k8sfromscratch.lab.spec import ROOT
-from k8sfromscratch.lab.wheelhouse import Wheelhouse
 
 RECIPES = ROOT / "images"
-SITE = "opt/k8sfromscratch"
-"""Where `wheels` go in an image; PYTHONPATH names it."""
 
 
 class Links(BaseModel):
@@ -51,7 +47,11 @@ class Recipe(BaseModel):
     directories: list[str] = Field(default_factory=list)
     files: dict[str, str] = Field(default_factory=dict)
     links: Links | None = None
+    bytecode: str = ""
+    """Where to compile Python's sources: a container cannot keep what it compiles, and would do so at each start."""
     wheels: bool = False
+    without: list[str] = Field(default_factory=list)
+    """What of the wheels the image's programs never import: globs below site-packages."""
     entrypoint: list[str] = Field(default_factory=list)
     cmd: list[str] = Field(default_factory=list)
     env: dict[str, str] = Field(default_factory=dict)
@@ -68,7 +68,7 @@ class Image:
     digest: str
 
 
-def ensure(wheels: Wheelhouse) -> list[Image]:
+def ensure(environment: Environment) -> list[Image]:
     """All images, built where their archive is not there yet."""
     images = []
     for file in sorted(RECIPES.glob("*.yaml")):
@@ -76,13 +76,13 @@ def ensure(wheels: Wheelhouse) -> list[Image]:
         name = file.stem
         inputs = [file.read_bytes()]
         if recipe.wheels:
-            inputs.append(f"{wheels.dependencies_hash} {wheels.project_hash}".encode())
+            inputs.append(f"{environment.dependencies_hash} {environment.project_hash}".encode())
         digest = hashlib.sha256(b"\0".join(inputs)).hexdigest()[:12]
         reference = recipe.reference.replace("{hash}", digest)
-        archive = CACHE_DIR / "images" / f"{name}-{digest}.tar"
+        archive = SHIPPED / f"{name}-{digest}.tar"
         if not archive.exists():
-            _build(recipe, reference, archive, wheels)
-            for old in archive.parent.glob(f"{name}-*.tar"):
+            _build(recipe, reference, archive, environment)
+            for old in SHIPPED.glob(f"{name}-*.tar"):
                 if old != archive:
                     old.unlink()
         images.append(Image(name, reference, archive, manifest_digest(archive)))
@@ -96,16 +96,18 @@ def load_recipe(file: Path) -> Recipe:
         raise SpecError(f"{file}: {error}") from error
 
 
-def _build(recipe: Recipe, reference: str, archive: Path, wheels: Wheelhouse) -> None:
-    work = archive.with_suffix(".building")
+def _build(recipe: Recipe, reference: str, archive: Path, environment: Environment) -> None:
+    cache = CACHE_DIR / "images"
+    work = cache / f"{archive.stem}.building"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
+    SHIPPED.mkdir(parents=True, exist_ok=True)
     try:
-        base_key = _key(recipe.model_dump_json(exclude={"reference", "entrypoint", "cmd", "env", "user"}))
-        base = _base(recipe, archive.parent / f"base-{base_key}")
-        layers = [make_layer(base, archive.parent / f"layer-{base_key}.tar.gz")]
+        base_key = _key(recipe.model_dump_json(exclude={"reference", "entrypoint", "cmd", "env", "user", "wheels", "without"}))
+        base = _base(recipe, cache / f"base-{base_key}")
+        layers = [make_layer(base, cache / f"layer-{base_key}.tar.gz")]
         if recipe.wheels:
-            layers += _wheel_layers(base, base_key, work, wheels)
+            layers += _wheel_layers(recipe, environment, cache, work)
         config = ImageConfig(entrypoint=recipe.entrypoint, cmd=recipe.cmd, env=recipe.env, user=recipe.user)
         write_archive(archive, reference, layers, config)
     finally:
@@ -117,7 +119,7 @@ def _key(*inputs: str) -> str:
 
 
 def _base(recipe: Recipe, base: Path) -> Path:
-    """The tree of the recipe's packages; kept, since wheels are compiled with the Python that is in it."""
+    """The tree of the recipe's packages; kept for the next image of the same packages."""
     if base.exists():
         return base
     extracted, kept = base.with_suffix(".extracted"), base.with_suffix(".kept")
@@ -158,6 +160,8 @@ def _adjust(recipe: Recipe, tree: Path) -> None:
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
         (tree / name).write_text(text)
         (tree / name).chmod(0o755 if text.startswith("#!") else 0o644)
+    if recipe.bytecode:
+        run(["chroot", tree, "python3", "-m", "compileall", "-q", "--invalidation-mode=unchecked-hash", f"/{recipe.bytecode}"], timeout_s=300)
     if recipe.links is not None:
         into = tree / recipe.links.into
         into.mkdir(parents=True, exist_ok=True)
@@ -166,25 +170,9 @@ def _adjust(recipe: Recipe, tree: Path) -> None:
                 (into / name).symlink_to(recipe.links.program)
 
 
-def _wheel_layers(base: Path, base_key: str, work: Path, wheels: Wheelhouse) -> list[Layer]:
+def _wheel_layers(recipe: Recipe, environment: Environment, cache: Path, work: Path) -> list[Layer]:
     """Two layers, dependencies and project: a change of our source leaves the large one as it was."""
-    dependencies = base.parent / f"layer-{_key(base_key, wheels.dependencies_hash)}.tar.gz"
-    if not dependencies.exists():
-        gathered = work / "wheels"
-        gathered.mkdir()
-        run(["tar", "-xf", wheels.dependencies, "-C", gathered])
-        _install(base, work / "dependencies", [file for file in sorted(gathered.iterdir()) if not file.name.startswith("pip-")])
-    _install(base, work / "project", [wheels.project])
-    return [make_layer(work / "dependencies", dependencies), make_layer(work / "project", work / "project.tar.gz")]
-
-
-def _install(base: Path, layer: Path, files: list[Path]) -> None:
-    """Wheels below `layer`, with bytecode made by the image's own Python: the tree is moved into the base for that, and out again."""
-    quiet = ("--quiet", "--no-index", "--no-deps", "--no-compile", "--root-user-action=ignore", "--disable-pip-version-check")
-    run([sys.executable, "-m", "pip", "install", *quiet, *wheelhouse.for_nodes(), "--target", layer / SITE, *files], timeout_s=300)
-    mounted = base / SITE
-    shutil.rmtree(mounted, ignore_errors=True)
-    mounted.parent.mkdir(parents=True, exist_ok=True)
-    (layer / SITE).rename(mounted)
-    run(["chroot", base, "python3", "-m", "compileall", "-q", "--invalidation-mode=unchecked-hash", f"/{SITE}"], timeout_s=300)
-    mounted.rename(layer / SITE)
+    project, dependencies = environment.trees
+    key = _key(environment.dependencies_hash, *recipe.without)
+    without = [f"{environment.site[1:]}/{pattern}" for pattern in recipe.without]
+    return [make_layer(dependencies, cache / f"layer-{key}.tar.gz", without), make_layer(project, work / "project.tar.gz", without)]

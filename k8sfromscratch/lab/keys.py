@@ -34,7 +34,12 @@ def host_key_file(machine: str) -> Path:
 
 
 def _ensure_key(file: Path, comment: str) -> None:
+    """Made under another name; the private half is put in place last, so that a pair that is there is whole."""
     if not file.exists() or not file.with_suffix(".pub").exists():
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        file.unlink(missing_ok=True)
-        run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", file])
+        fresh = file.with_name(f"{file.name}.new")
+        for half in (file, fresh, fresh.with_suffix(".new.pub")):
+            half.unlink(missing_ok=True)
+        run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", fresh])
+        fresh.with_suffix(".new.pub").replace(file.with_suffix(".pub"))
+        fresh.replace(file)

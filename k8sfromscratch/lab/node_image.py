@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from k8sfromscratch.lab import layers
 from k8sfromscratch.lab.record import CACHE_DIR
 from k8sfromscratch.lab.shell import run
 
@@ -71,16 +72,15 @@ def path(debian: str) -> Path:
 
 
 def ensure(debian: str) -> Path:
-    """Builds the image unless it is there; other images beside it are of older recipes and are removed."""
+    """Builds the image unless it is there; other images beside it are of older recipes and are removed,
+    except those that a machine stands on."""
     image = path(debian)
     if image.exists():
         return image
     building = image.with_suffix(".building")
     make_root(debian, building, PACKAGES, FILES, SETUP)
     building.rename(image)
-    for other in image.parent.iterdir():
-        if other != image:
-            shutil.rmtree(other)
+    layers.prune(image.parent, (image,))
     return image
 
 

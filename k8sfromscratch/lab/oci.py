@@ -49,12 +49,15 @@ class Blob:
         return {"mediaType": self.media_type, "digest": self.digest, "size": len(self.content), **more}
 
 
-def make_layer(tree: Path, file: Path) -> Layer:
-    """The tree as a layer, kept in `file`; made only if it is not there, so the caller names the file by what the tree is made from."""
+def make_layer(tree: Path, file: Path, without: Sequence[str] = ()) -> Layer:
+    """The tree as a layer, kept in `file`; made only if it is not there, so the caller names the file by what the tree is made from.
+
+    `without`: globs of paths to leave out, with all that is below them.
+    """
     note = file.with_suffix(".diff_id")
     if not (file.exists() and note.exists()):
         file.parent.mkdir(parents=True, exist_ok=True)
-        plain = _tar_of(tree)
+        plain = _tar_of(tree, without)
         note.write_text("sha256:" + hashlib.sha256(plain).hexdigest())
         fresh = file.with_suffix(".new")
         fresh.write_bytes(gzip.compress(plain, GZIP_LEVEL, mtime=0))
@@ -115,12 +118,13 @@ def manifest_digest(archive: Path) -> str:
         return str(json.load(index)["manifests"][0]["digest"])
 
 
-def _tar_of(tree: Path) -> bytes:
+def _tar_of(tree: Path, without: Sequence[str]) -> bytes:
     """Plain files, directories and symbolic links below `tree`; modes are kept, owners become root."""
     buffer = io.BytesIO()
+    left_out = {path for pattern in without for path in tree.glob(pattern)}
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for path in sorted(tree.rglob("*")):
-            if not (path.is_symlink() or path.is_dir() or path.is_file()):
+            if not (path.is_symlink() or path.is_dir() or path.is_file()) or left_out.intersection((path, *path.parents)):
                 continue
             entry = tar.gettarinfo(path, arcname=str(path.relative_to(tree)))
             if entry.islnk():

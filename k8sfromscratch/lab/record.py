@@ -32,6 +32,8 @@ class MachineRecord(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     root: str
+    layers: list[str] = Field(default_factory=list)
+    """Trees below the machine's own, uppermost first."""
     pid: int | None = None
     start_time: int | None = None
     cgroup: str = ""

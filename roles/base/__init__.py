@@ -21,6 +21,7 @@ PYTHON = f"{VENV}/bin/python"
 
 PACKAGES = ("libstdc++6", "ca-certificates", "iproute2", "nftables", "iptables", "conntrack", "procps")
 USERS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+APT_LOCK_S = 120
 MODULES = ("overlay", "br_netfilter", "vxlan", "nf_conntrack", "nf_tables")
 SYSCTLS = {
     "net.ipv4.ip_forward": "1",
@@ -51,7 +52,8 @@ def packages(wanted: Sequence[str]) -> Generator[str, None, None]:
     missing = host.get_fact(MissingPackages, packages=list(wanted))
     if missing:
         yield "apt-get -qq update"
-        yield f"DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends -y {' '.join(missing)}"
+        # Another program may be at it, or what an interrupted deploy began.
+        yield f"DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout={APT_LOCK_S} install --no-install-recommends -y {' '.join(missing)}"
 
 
 @operation()

@@ -67,6 +67,10 @@ class Provider(ABC):
     def remove(self, name: str) -> None:
         """Stops the machine, in or out of the present spec, and deletes its disk."""
 
+    def seen_as(self, file: Path) -> str | None:
+        """Where its machines see this file of the control host without its being sent to them; None: nowhere."""
+        return None
+
     @abstractmethod
     def names(self) -> dict[str, bool]:
         """The machines that exist, and whether each runs."""

@@ -1,7 +1,15 @@
 """Machines as systemd-nspawn containers: systemd, sshd and a full kernel network stack each, ready in about 3 s.
 
-A machine is a directory (`.lab/machines/NAME`, copied from the node image) and one process, `systemd-nspawn`, that leads it.  There is no
-systemd on every host we run on, so nspawn neither registers the machine nor makes its cgroup: the launcher does the latter
+A machine is a directory (`.lab/machines/NAME`) and one process, `systemd-nspawn`, that leads it.  Its root is an overlay of what all machines
+have in common (the Python environment, the node image) and of what is its own, so making one copies nothing and programs are in memory once:
+
+    .lab/machines/NAME/upper        what differs: its address, name and keys, and all it ever writes
+                       containerd   /var/lib/containerd: an overlay cannot hold the overlays of containers
+                       root, work   where the overlay is mounted, and the kernel's scratch space
+    .cache/shipped                  seen by the machine as /var/cache/k8sfromscratch, so that archives need no upload
+
+The overlay is mounted in a mount namespace of the machine's own: when its process ends, in whatever way, no mount is left on this host.
+There is no systemd on every host we run on, so nspawn neither registers the machine nor makes its cgroup: the launcher does the latter
 (`cgroups`), and the record keeps the process.  The interface inside is `host0`, configured in the root before boot.
 """
 
@@ -13,7 +21,8 @@ import time
 import uuid
 from pathlib import Path
 
-from k8sfromscratch.lab import cgroups, keys, network, node_image, seed
+from k8sfromscratch.lab import artifacts, cgroups, keys, layers, network, node_image, seed
+from k8sfromscratch.lab.environment import SHIPPED
 from k8sfromscratch.lab.errors import LabError, MissingTool, NotReady
 from k8sfromscratch.lab.providers.base import Provider, answers_ssh
 from k8sfromscratch.lab.record import LAB_DIR, MachineRecord, Record
@@ -28,6 +37,9 @@ POLL_S = 0.05
 LAUNCH = 'console=$1; shift; "$@" </dev/null >"$console" 2>&1 & echo $!'
 # Joins the machine's cgroups ($1 cgroup.procs files follow), then becomes what comes after them.
 JOIN = 'count=$1; shift; while [ "$count" -gt 0 ]; do echo $$ >"$1"; shift; count=$((count - 1)); done; exec "$@"'
+# In a mount namespace of its own: mounts the root ($1 options, $2 where), then becomes what comes after them.
+MOUNT = 'mount -t overlay -o "$1" overlay "$2" || exit 1; shift 2; exec "$@"'
+SHIPPED_INSIDE = "/var/cache/k8sfromscratch"
 
 
 class NspawnProvider(Provider):
@@ -52,7 +64,7 @@ class NspawnProvider(Provider):
             self._prepared = True
 
     def image(self) -> Path:
-        """The root that machines are copies of, made unless it is there."""
+        """The root that machines stand on, made unless it is there."""
         return node_image.ensure(self.spec.debian)
 
     def ensure(self, machine: Machine) -> bool:
@@ -76,6 +88,9 @@ class NspawnProvider(Provider):
         with Record.locked() as record:
             record.machines.pop(name, None)
 
+    def seen_as(self, file: Path) -> str | None:
+        return f"{SHIPPED_INSIDE}/{file.name}" if file.parent == SHIPPED else None
+
     def names(self) -> dict[str, bool]:
         return {name: self._running(name) for name in Record.load().machines}
 
@@ -97,24 +112,34 @@ class NspawnProvider(Provider):
         return f"{self.spec.name}-{machine.name}"
 
     def _define(self, machine: Machine) -> None:
-        """The machine's root: a copy of the image with its address, name and keys.  An unfinished copy has another name."""
-        root = LAB_DIR / "machines" / machine.name
+        """What is the machine's own, ready to be booted.  Under another name until it is whole."""
+        place = LAB_DIR / "machines" / machine.name
         with Record.locked() as record:
             record.provider = self.spec.provider
-            record.machines.setdefault(machine.name, MachineRecord(root=str(root)))
-        if root.exists():
+            known = record.machines.setdefault(machine.name, MachineRecord(root=str(place)))
+        if place.exists():
+            if not known.layers:
+                raise LabError(f"machine {machine.name} was made by an earlier version of this lab: `make lab-down` first")
             return
-        root.parent.mkdir(parents=True, exist_ok=True)
-        copy = root.with_suffix(".new")
-        shutil.rmtree(copy, ignore_errors=True)
-        run(["cp", "--archive", "--reflink=auto", self.image(), copy])
+        image = self.image()
+        made = artifacts.ensure().environment
+        fits = made.compiled and (image / made.interpreter.lstrip("/")).exists()
+        trees = [*(made.trees if fits else ()), image]
+        fresh = place.with_suffix(".new")
+        shutil.rmtree(fresh, ignore_errors=True)
+        for part in ("upper", "work", "root", "containerd"):
+            (fresh / part).mkdir(parents=True)
+        (fresh / "upper").chmod(0o755)
         for name, (mode, text) in self._own_files(machine).items():
-            file = copy / name
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.unlink(missing_ok=True)
+            file = fresh / "upper" / name
+            _make_directories_like(image, fresh / "upper", Path(name).parent)
             file.write_text(text)
             file.chmod(mode)
-        copy.rename(root)
+        with Record.locked() as record:
+            record.machines[machine.name].layers = [str(tree) for tree in trees]
+        fresh.rename(place)
+        for tree in trees:
+            layers.use(tree, place)
 
     def _own_files(self, machine: Machine) -> dict[str, tuple[int, str]]:
         own = seed.files(self.spec, machine, {"Name": "host0"}, name_servers=seed.host_name_servers())
@@ -129,11 +154,22 @@ class NspawnProvider(Provider):
         # The kernel takes the interface of a machine that ended away a moment later; nspawn would find its name taken.
         attempt(["ip", "link", "delete", f"vb-{full_name}"])
         joins = cgroups.create(full_name)
+        place = Path(known.root)
+        for tree in known.layers:
+            if not Path(tree).is_dir():
+                raise LabError(f"machine {machine.name} stands on {tree}, which is gone: `make lab-down`, then `make lab`")
+        SHIPPED.mkdir(parents=True, exist_ok=True)
+        (place / "root").mkdir(exist_ok=True)
+        options = f"lowerdir={':'.join(known.layers)},upperdir={place / 'upper'},workdir={place / 'work'}"
+        mounted = ["unshare", "--mount", "--propagation=private", "sh", "-c", MOUNT, "mount", options, str(place / "root")]
         command = [
+            *mounted,
             "systemd-nspawn",
             "--quiet",
             "--boot",
-            f"--directory={known.root}",
+            f"--directory={place / 'root'}",
+            f"--bind={place / 'containerd'}:/var/lib/containerd",
+            f"--bind-ro={SHIPPED}:{SHIPPED_INSIDE}",
             f"--machine={full_name}",
             f"--hostname={machine.name}",
             f"--network-bridge={network.bridge_name(self.spec)}",
@@ -184,6 +220,17 @@ class NspawnProvider(Provider):
             cgroups.remove(known.cgroup)
         with Record.locked() as record:
             record.machines[name].pid = record.machines[name].start_time = None
+
+
+def _make_directories_like(image: Path, upper: Path, directory: Path) -> None:
+    """The directory and those above it, with the modes that they have in the image: an upper layer's hide those of lower ones."""
+    for each in reversed((directory, *directory.parents)):
+        if each != Path() and not (upper / each).exists():
+            (upper / each).mkdir()
+            if (image / each).is_dir():
+                shutil.copystat(image / each, upper / each)
+            elif each.name == ".ssh":
+                (upper / each).chmod(0o700)
 
 
 def _start_time(pid: int) -> int | None:
