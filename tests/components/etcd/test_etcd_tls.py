@@ -59,6 +59,7 @@ def endpoint(certificates: Certificates, tmp_path_factory: pytest.TempPathFactor
         probe.bind(("127.0.0.1", 0))
         url = f"https://127.0.0.1:{probe.getsockname()[1]}"
     argv = [sys.executable, "-m", "k8sfromscratch.components.etcd", f"--data-dir={tmp_path_factory.mktemp('etcd')}", f"--listen-client-urls={url}"]
+    argv.append("--listen-peer-urls=http://127.0.0.1:0")
     argv += [f"--cert-file={certificates.server.cert_file}", f"--key-file={certificates.server.key_file}"]
     process = subprocess.Popen([*argv, f"--trusted-ca-file={certificates.ca}", "--client-cert-auth"], stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
