@@ -67,12 +67,10 @@ async def opened(backend: str, folder: Path) -> AsyncIterator[Storage]:
                 running.cancel()
                 await asyncio.wait([running])
                 await durable.close()
-        elif backend == "our etcd":
-            argv = [sys.executable, "-m", "k8sfromscratch.components.etcd", "--data-dir", str(folder), "--listen-client-urls", url]
-            yield await stack.enter_async_context(served(argv, port))
         else:
+            argv = [sys.executable, "-m", "k8sfromscratch.components.etcd"] if backend == "our etcd" else ["etcd"]
             peer = f"http://127.0.0.1:{free_port()}"
-            argv = ["etcd", "--data-dir", str(folder), "--listen-client-urls", url, "--advertise-client-urls", url, "--listen-peer-urls", peer]
+            argv += ["--data-dir", str(folder), "--listen-client-urls", url, "--advertise-client-urls", url, "--listen-peer-urls", peer]
             argv += ["--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}"]
             yield await stack.enter_async_context(served(argv, port))
 
@@ -390,6 +388,8 @@ def test_a_killed_process_loses_nothing_acknowledged(tmp_path: Path) -> None:
             str(tmp_path / "data"),
             "--listen-client-urls",
             f"http://127.0.0.1:{port}",
+            "--listen-peer-urls",
+            "http://127.0.0.1:0",
         ]
         async with served(argv_kill := argv, port) as storage:
             assert argv_kill
