@@ -3,11 +3,14 @@
     keep-alive or time to live ─► this member leads: answered here
                                └► another does: it is asked; while nobody leads, or the leader changes, again until the request's time is over
 
-So keep-alives go on over a change of leaders: the new one lets every lease live a whole time to live from when it began to lead.
+So keep-alives go on over a change of leaders: the new one lets every lease live a whole time to live from when it began to lead.  A leader that was
+replaced and does not know it (it was paused, or cut off) must promise nothing, as the new one will not keep it: before it answers, a majority
+confirms that it leads.  One question is enough for all that wait.
 """
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -20,7 +23,7 @@ from k8sfromscratch.components.etcd.peers import Peers
 from k8sfromscratch.core.mvcc import errors
 from k8sfromscratch.core.rpc import grpc
 from k8sfromscratch.core.rpc.etcd_messages import messages as m
-from k8sfromscratch.storage.group import NoLeader, NotLeader, RequestTimedOut
+from k8sfromscratch.storage.group import LeaderChanged, NoLeader, NotLeader, RequestTimedOut
 from k8sfromscratch.storage.interface import Unavailable
 from k8sfromscratch.storage.machine import Kind
 
@@ -107,30 +110,39 @@ class Leasing:
         return response
 
     @property
-    def leads(self) -> bool:
-        return bool(self._engine.is_leader)
-
-    @property
     def member(self) -> Member:
         return self._member
 
-    def renewed_here(self, lease: int) -> Any:
-        """A lease that is gone has TTL 0.  Raises NotLeader."""
+    async def renewed_here(self, leases: Sequence[int]) -> list[Any]:
+        """In a term that began, or was confirmed, after they were asked for.  Raises NotLeader, Unavailable."""
         if not self._engine.is_leader:
             raise NotLeader
+        await self._engine.read_barrier()
+        if not self._engine.is_leader:
+            raise NotLeader
+        return [self._renewed(lease) for lease in leases]
+
+    def _renewed(self, lease: int) -> Any:
+        """A lease that is gone has TTL 0."""
         try:
             ttl_s = self._engine.store.leases.keep_alive(lease, self._env.clock.monotonic()).ttl_s
         except errors.LeaseNotFound:
             ttl_s = 0
         return m.LeaseKeepAliveResponse(header=self._member.header_now(), ID=lease, TTL=ttl_s)
 
-    async def renewed(self, lease: int) -> Any:
+    async def renewed(self, leases: Sequence[int]) -> list[Any]:
         """Wherever the leader is.  Raises Unavailable."""
         if self._engine.is_leader:
-            return self.renewed_here(lease)
-        response = m.LeaseKeepAliveResponse.FromString(await self._leader(wire.KEEP_ALIVE, m.LeaseKeepAliveRequest(ID=lease).SerializeToString()))
-        response.header.CopyFrom(self._member.header_now())
-        return response
+            try:
+                return await self.renewed_here(leases)
+            except (NotLeader, LeaderChanged):
+                pass  # the next one is asked
+        answers = []
+        for lease in leases:
+            response = m.LeaseKeepAliveResponse.FromString(await self._leader(wire.KEEP_ALIVE, m.LeaseKeepAliveRequest(ID=lease).SerializeToString()))
+            response.header.CopyFrom(self._member.header_now())
+            answers.append(response)
+        return answers
 
     async def _leader(self, method: str, data: bytes) -> bytes:
         """The leader's answer, who may be this member by now.  Raises Unavailable when there is none in the request's time."""
@@ -138,18 +150,22 @@ class Leasing:
         end_s = clock.monotonic() + self._request_timeout_s
         while (left_s := end_s - clock.monotonic()) > 0:
             leader = self._engine.leader
-            if leader == self._member.id and self._engine.is_leader:
-                if method == wire.KEEP_ALIVE:
-                    return bytes(self.renewed_here(m.LeaseKeepAliveRequest.FromString(data).ID).SerializeToString())
-                return bytes(self.time_to_live_here(m.LeaseTimeToLiveRequest.FromString(data)).SerializeToString())
-            if leader and leader != self._member.id:
-                try:
+            try:
+                if leader == self._member.id and self._engine.is_leader:
+                    return await self._here(method, data)
+                if leader and leader != self._member.id:
                     return await self._peers[leader].ask(method, data, min(left_s, self._request_timeout_s / 2))
-                except (PeerRefused, Unavailable):
-                    await asyncio.sleep(LOOK_AGAIN_S)  # it leads no more, or is just gone
-            else:
-                await asyncio.sleep(LOOK_AGAIN_S)
+            except (NotLeader, PeerRefused, Unavailable):
+                pass  # it leads no more, or is just gone
+            await asyncio.sleep(LOOK_AGAIN_S)
         raise RequestTimedOut if self._engine.leader else NoLeader
+
+    async def _here(self, method: str, data: bytes) -> bytes:
+        if method == wire.KEEP_ALIVE:
+            (response,) = await self.renewed_here([m.LeaseKeepAliveRequest.FromString(data).ID])
+        else:
+            response = self.time_to_live_here(m.LeaseTimeToLiveRequest.FromString(data))
+        return bytes(response.SerializeToString())
 
 
 class KeepAlives:
@@ -167,9 +183,6 @@ class KeepAlives:
         except DecodeError as error:
             fail(self._call, error)
             return
-        if self._task is None and self._leasing.leads:
-            self._call.send(self._leasing.renewed_here(lease).SerializeToString())
-            return
         if len(self._waiting) >= WAITING_MAX:
             self.closed()
             self._call.finish(grpc.RESOURCE_EXHAUSTED, "etcdserver: too many requests")
@@ -180,8 +193,9 @@ class KeepAlives:
 
     async def _forward(self) -> None:
         while self._waiting:
-            self._call.send((await self._leasing.renewed(self._waiting[0])).SerializeToString())
-            self._waiting.popleft()
+            for answer in await self._leasing.renewed(list(self._waiting)):
+                self._call.send(answer.SerializeToString())
+                self._waiting.popleft()
         self._task = None
         if self._ending:
             self._call.finish()

@@ -135,7 +135,13 @@ class PeerService:
         call.reply(wire.pb.Members(cluster_id=self._member.cluster_id, members=members).SerializeToString())
 
     def _keep_alive(self, data: bytes, call: Call) -> None:
-        call.reply(self._leasing.renewed_here(m.LeaseKeepAliveRequest.FromString(data).ID).SerializeToString())
+        lease = m.LeaseKeepAliveRequest.FromString(data).ID
+
+        async def work() -> None:
+            (answer,) = await self._leasing.renewed_here([lease])
+            call.reply(answer.SerializeToString())
+
+        self._member.spawn(work(), call)
 
     def _time_to_live(self, data: bytes, call: Call) -> None:
         call.reply(self._leasing.time_to_live_here(m.LeaseTimeToLiveRequest.FromString(data)).SerializeToString())
