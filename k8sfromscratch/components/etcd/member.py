@@ -19,6 +19,7 @@ from k8sfromscratch.core.mvcc.auth import Who
 from k8sfromscratch.core.rpc import etcd_convert as convert
 from k8sfromscratch.core.rpc import grpc
 from k8sfromscratch.core.rpc.etcd_messages import messages as m
+from k8sfromscratch.core.rpc.etcd_responses import header_of
 from k8sfromscratch.core.rpc.headers import header
 from k8sfromscratch.process.clock import Env
 from k8sfromscratch.storage import group
@@ -111,6 +112,7 @@ class Member:
     ) -> None:
         self.engine, self.env, self.id, self.cluster_id = engine, env, member_id, cluster_id
         self.store, self.auth, self.alarms = engine.store, engine.machine.auth, engine.machine.alarms
+        self._header_term, self._write_header = 0, header_of(cluster_id, member_id, 0)
         self.tokens = Tokens(env, token_ttl_s)
         self.txn_ops_max, self._request_max_bytes = txn_ops_max, request_max_bytes
         self._client_cert_auth = client_cert_auth
@@ -125,6 +127,13 @@ class Member:
 
     def header(self, revision: int) -> Any:
         return m.ResponseHeader(cluster_id=self.cluster_id, member_id=self.id, revision=revision, raft_term=self.engine.term)
+
+    def written_header(self, revision: int) -> bytes:
+        """The same, as bytes: what nearly all answers begin with."""
+        if self.engine.term != self._header_term:
+            self._header_term = self.engine.term
+            self._write_header = header_of(self.cluster_id, self.id, self._header_term)
+        return self._write_header(revision)
 
     def header_now(self) -> Any:
         return self.header(self.store.revision)

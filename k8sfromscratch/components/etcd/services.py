@@ -12,6 +12,7 @@ from k8sfromscratch.components.etcd.member import Member, fail, refusing
 from k8sfromscratch.components.etcd.watch import WatchHub, WatchStream
 from k8sfromscratch.core.mvcc.auth import READ
 from k8sfromscratch.core.rpc import etcd_convert as convert
+from k8sfromscratch.core.rpc import etcd_responses as responses
 from k8sfromscratch.core.rpc.etcd_messages import messages as m
 from k8sfromscratch.storage.machine import Kind
 
@@ -19,7 +20,7 @@ from k8sfromscratch.storage.machine import Kind
 class KvServices:
     def __init__(self, member: Member) -> None:
         self._member, self._engine = member, member.engine
-        self.header = member.header
+        self.header = member.written_header
         self.hub = WatchHub(member)
 
     def unary(self) -> dict[str, Unary]:
@@ -46,7 +47,7 @@ class KvServices:
             if self._member.auth.enabled:
                 self._member.auth.check(self._member.who(call), op.key, op.range_end, READ)
             result = self._engine.store.range(op)
-            call.reply(convert.range_response(result, self.header(result.revision)).SerializeToString())
+            call.reply(responses.range_response(result, self.header(result.revision)))
 
         if request.serializable:
             answer()
@@ -55,7 +56,7 @@ class KvServices:
 
     @refusing
     def put(self, data: bytes, call: Call) -> None:
-        op = convert.put_op(m.PutRequest.FromString(data))
+        op = responses.plain_put(data) or convert.put_op(m.PutRequest.FromString(data))
         self._member.check_sound()
         if not self._member.has_room(data, call):
             return
@@ -64,7 +65,7 @@ class KvServices:
             if error is not None:
                 fail(call, error)
             else:
-                call.reply(convert.put_response(result.responses[0], self.header(result.revision)).SerializeToString())
+                call.reply(responses.put_response(result.responses[0], self.header(result.revision)))
 
         self._member.propose(call, Kind.PUT, data, op, done)
 
@@ -77,7 +78,7 @@ class KvServices:
             if error is not None:
                 fail(call, error)
             else:
-                call.reply(convert.delete_response(result.responses[0], self.header(result.revision)).SerializeToString())
+                call.reply(responses.delete_response(result.responses[0], self.header(result.revision)))
 
         self._member.propose(call, Kind.DELETE, data, op, done)
 
@@ -92,7 +93,7 @@ class KvServices:
                 if self._member.auth.enabled:
                     self._engine.machine.check(self._member.who(call), Kind.TXN, op)
                 result, _ = self._engine.store.txn(op)
-                call.reply(convert.txn_response(result, self.header).SerializeToString())
+                call.reply(responses.txn_response(result, self.header))
 
             if _serializable(request):
                 answer()
@@ -106,7 +107,7 @@ class KvServices:
             if error is not None:
                 fail(call, error)
             else:
-                call.reply(convert.txn_response(result, self.header).SerializeToString())
+                call.reply(responses.txn_response(result, self.header))
 
         self._member.propose(call, Kind.TXN, data, op, done)
 
@@ -116,7 +117,7 @@ class KvServices:
             if error is not None:
                 fail(call, error)
             else:
-                call.reply(m.CompactionResponse(header=self.header(self._engine.store.revision)).SerializeToString())
+                call.reply(m.CompactionResponse(header=self._member.header_now()).SerializeToString())
 
         self._member.propose(call, Kind.COMPACT, data, m.CompactionRequest.FromString(data).revision, done)
 

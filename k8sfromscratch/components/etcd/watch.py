@@ -19,10 +19,11 @@ from k8sfromscratch.components.etcd.connection import Call
 from k8sfromscratch.components.etcd.member import Member
 from k8sfromscratch.core.mvcc.auth import READ
 from k8sfromscratch.core.mvcc.auth_errors import AuthError
+from k8sfromscratch.core.mvcc.intervals import Interval, IntervalMap
 from k8sfromscratch.core.mvcc.types import Event
 from k8sfromscratch.core.rpc import grpc
-from k8sfromscratch.core.rpc.etcd_convert import event_message
 from k8sfromscratch.core.rpc.etcd_messages import messages as m
+from k8sfromscratch.core.rpc.etcd_responses import event_field, watch_response
 
 FRAGMENT_BYTES = 1_500_000
 """A watch that asked for fragments gets no larger messages than about this (etcd's request limit)."""
@@ -58,23 +59,26 @@ class Watch:
 
 
 class WatchHub:
-    """All watches of all streams.  Those of single keys are found by the key."""
+    """All watches of all streams: those of single keys are found by the key, the others by the intervals that hold it."""
 
     def __init__(self, member: Member) -> None:
         self.member, self.store, self.header = member, member.store, member.header
         self._single: dict[bytes, set[Watch]] = {}
-        self._ranges: set[Watch] = set()
+        self._ranges: IntervalMap[Watch] = IntervalMap()
         self.generation = 0
         """How often a leader's snapshot has taken the place of the store: a history that was begun before is none any more."""
         member.engine.subscribe(self.publish)
         member.engine.on_restored(self.restored)
 
     def add(self, watch: Watch) -> None:
-        (self._ranges if watch.range_end else self._single.setdefault(watch.key, set())).add(watch)
+        if watch.range_end:
+            self._ranges.add(Interval.of(watch.key, watch.range_end), watch)
+        else:
+            self._single.setdefault(watch.key, set()).add(watch)
 
     def discard(self, watch: Watch) -> None:
         if watch.range_end:
-            self._ranges.discard(watch)
+            self._ranges.discard(Interval.of(watch.key, watch.range_end), watch)
             return
         alike = self._single.get(watch.key)
         if alike is not None:
@@ -83,12 +87,22 @@ class WatchHub:
                 del self._single[watch.key]
 
     def publish(self, revision: int, events: Sequence[Event]) -> None:
-        """The events of one revision, to all who want them."""
-        for watch in list(self._interested(events)):
-            if revision >= watch.start_revision:
-                mine = [event for event in events if watch.wants(event)]
-                if mine:
-                    watch.stream.deliver(watch, mine)
+        """The events of one revision, to all who want them.  Most want all of them: those are sent the same bytes."""
+        wanted: dict[Watch, list[Event]] = {}
+        for event in events:
+            for watch in self._interested(event.kv.key):
+                if revision >= watch.start_revision and watch.wants(event):
+                    wanted.setdefault(watch, []).append(event)
+        written: dict[tuple[int, bool], bytes] = {}
+        for watch, mine in wanted.items():
+            if len(mine) < len(events) or watch.fragment:
+                watch.stream.deliver(watch, mine)
+                continue
+            message = written.get((watch.id, watch.prev_kv))
+            if message is None:
+                fields = [event_field(event, prev_kv=watch.prev_kv) for event in mine]
+                message = written[watch.id, watch.prev_kv] = watch_response(self.member.written_header(self.store.revision), watch.id, fields)
+            watch.stream.send(message)
 
     def restored(self, revision: int) -> None:
         """The store has jumped from this revision: watches that were in step are told what lies between, or that it is compacted."""
@@ -108,11 +122,9 @@ class WatchHub:
     def __len__(self) -> int:
         return len(self._ranges) + sum(len(alike) for alike in self._single.values())
 
-    def _interested(self, events: Iterable[Event]) -> Iterable[Watch]:
-        yield from self._ranges
-        if self._single:
-            for key in {event.kv.key for event in events}:
-                yield from self._single.get(key, ())
+    def _interested(self, key: bytes) -> Iterable[Watch]:
+        single = self._single.get(key)
+        return self._ranges.at(key) if single is None else [*self._ranges.at(key), *single]
 
 
 class WatchStream:
@@ -164,12 +176,15 @@ class WatchStream:
         self._send(m.WatchResponse(header=self._hub.header(self._hub.store.revision), watch_id=watch_id))
 
     def deliver(self, watch: Watch, events: Sequence[Event]) -> None:
-        shown = events if watch.prev_kv else [Event(e.type, e.kv) for e in events]
-        messages = [event_message(event) for event in shown]
-        header = self._hub.header(self._hub.store.revision)
-        parts = list(_fragments(messages)) if watch.fragment else [messages]
+        fields = [event_field(event, prev_kv=watch.prev_kv) for event in events]
+        header = self._hub.member.written_header(self._hub.store.revision)
+        parts = list(_fragments(fields)) if watch.fragment else [fields]
         for number, part in enumerate(parts):
-            self._send(m.WatchResponse(header=header, watch_id=watch.id, events=part, fragment=number < len(parts) - 1))
+            self.send(watch_response(header, watch.id, part, fragment=number < len(parts) - 1))
+
+    def send(self, message: bytes) -> None:
+        """A WatchResponse."""
+        self._call.send(message)
 
     def fall_behind(self, watch: Watch, since: int) -> None:
         """It was in step, and is not any more."""
@@ -244,8 +259,9 @@ class WatchStream:
         for revision, events in history:
             told = revision
             gathered += [event for event in events if watch.wants(event)]
-            if len(gathered) >= CATCH_UP_EVENTS:
-                self.deliver(watch, gathered)
+            if len(gathered) >= CATCH_UP_EVENTS or not events:  # without events: much was looked at and nothing found
+                if gathered:
+                    self.deliver(watch, gathered)
                 loop.call_soon(self._slice, watch, history, told, until, generation)
                 return
         if gathered:
@@ -279,17 +295,16 @@ class WatchStream:
         return self._next_id - 1
 
     def _send(self, response: Any) -> None:
-        self._call.send(response.SerializeToString())
+        self.send(response.SerializeToString())
 
 
-def _fragments(messages: Sequence[Any]) -> Iterable[list[Any]]:
-    part: list[Any] = []
+def _fragments(fields: Sequence[bytes]) -> Iterable[list[bytes]]:
+    part: list[bytes] = []
     size = 0
-    for message in messages:
-        length = message.ByteSize()
-        if part and size + length > FRAGMENT_BYTES:
+    for field in fields:
+        if part and size + len(field) > FRAGMENT_BYTES:
             yield part
             part, size = [], 0
-        part.append(message)
-        size += length
+        part.append(field)
+        size += len(field)
     yield part

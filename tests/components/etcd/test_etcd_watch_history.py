@@ -38,7 +38,12 @@ class Served:
         self.store = MvccStore()
         engine = SimpleNamespace(subscribe=lambda published: None, on_restored=lambda restored: None)
         member = SimpleNamespace(
-            store=self.store, engine=engine, header=lambda revision: m.ResponseHeader(revision=revision), auth=AuthStore(), who=lambda call: None
+            store=self.store,
+            engine=engine,
+            header=lambda revision: m.ResponseHeader(revision=revision),
+            written_header=lambda revision: m.ResponseHeader(revision=revision).SerializeToString(),
+            auth=AuthStore(),
+            who=lambda call: None,
         )
         self.hub = WatchHub(member)  # type: ignore[arg-type]
         self.reader = Reader()
