@@ -27,6 +27,7 @@ from k8sfromscratch.testing.steps import Group, Outcome, Step, run
 DIRECTORY = ROOT / ".nightly"
 EXCLUSIONS = ROOT / "tests" / "lab" / "exclusions.yaml"
 EXCLUDED_MAX = 10
+KILLED = "tests/lab/test_lab_killed.py"
 
 VAGRANT_HOME = Path("/var/tmp/k8sfromscratch-nightly")
 """libvirt's QEMU, a user of its own, reads the box's kernel in it: root's home would not do."""
@@ -42,7 +43,8 @@ def _pytest(*words: str) -> tuple[str, ...]:
 
 def plan(excluded: Sequence[str], driver: str) -> tuple[Group, ...]:
     """`driver` of libvirt's domains: `kvm` where it works, else `qemu`."""
-    suite = Step("the lab's tests", _pytest("tests/lab", "--timeout=1800", *(f"--deselect={test}" for test in excluded)), 5400, junit=True)
+    others = f"--ignore={KILLED}"  # makes nspawn machines of its own
+    suite = Step("the lab's tests", _pytest("tests/lab", others, "--timeout=1800", *(f"--deselect={test}" for test in excluded)), 5400, junit=True)
     return (
         Group("machines", "Virtual machines", (Step("roles, libvirt, Vagrant", _pytest("tests/vm"), 5400, junit=True),)),
         Group(
@@ -66,6 +68,12 @@ def plan(excluded: Sequence[str], driver: str) -> tuple[Group, ...]:
                 Step("remove the box", (_PYTHON, "-m", "k8sfromscratch.lab.box", "remove"), 300, cleans_up=True),
             ),
             _vagrant(driver),
+        ),
+        Group(
+            "killed",
+            "The provisioner killed",
+            (Step("20 seeds", _pytest(KILLED, "--timeout=7000"), 7200, junit=True),),
+            {"KFS_KILL_SEEDS": "20"},
         ),
         Group(
             "simulation",
