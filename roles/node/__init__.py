@@ -18,8 +18,6 @@ from roles.pki import REMOTE, authority, certificate, kubeconfig
 @deploy("Node")
 def node(wheel: str) -> None:
     me = node_of(host)
-    if balanced():
-        _balancer(wheel)
     serving = certificate(f"kubelet-server-{me.name}", at="kubelet", owner="root")
     configs = {
         name: kubeconfig(certificate_name, user=user, at=f"/etc/kubernetes/{name}.kubeconfig")
@@ -30,6 +28,9 @@ def node(wheel: str) -> None:
         )
     }
     files(name="Certificates and kubeconfigs", wanted=[*serving, *configs.values()])
+    if balanced():
+        # Between operations of all hosts: what only workers do is otherwise not behind the start of the masters' apiservers.
+        _balancer(wheel)
     kubelet = KubeletFlags(
         kubeconfig=configs["kubelet"].path,
         hostname_override=me.name,
