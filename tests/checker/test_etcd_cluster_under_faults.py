@@ -15,7 +15,7 @@ import pytest
 
 ROUNDS = os.environ.get("KFS_CHECKER_ROUNDS", "1")
 SEEDS = int(os.environ.get("KFS_CHECKER_SEEDS", "1"))
-SERVERS = ("ours", "upstream") if "KFS_CHECKER_ROUNDS" in os.environ else ("upstream",)
+SERVERS = ("ours", "upstream") if "KFS_CHECKER_ROUNDS" in os.environ else ("ours",)
 
 
 @pytest.fixture

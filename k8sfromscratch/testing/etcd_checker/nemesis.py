@@ -16,6 +16,8 @@ from k8sfromscratch.testing.etcd_checker.cluster import MEMBERS, Cluster
 
 KINDS = ("kill", "kill many", "pause", "isolate", "one way", "link", "full disk")
 FAULT_S = (0.6, 1.6)
+PAUSE_S = (0.6, 3.0)
+"""Longer than a lease lives: who goes on has seen everything expire, and the next leader has not."""
 REST_S = (0.2, 0.7)
 
 
@@ -62,7 +64,7 @@ class Nemesis:
         victim = await self._victim()
         self._say(f"pause m{victim}")
         self._cluster.pause(victim)
-        await self._last()
+        await asyncio.sleep(self._random.uniform(*PAUSE_S))
         self._cluster.resume(victim)
 
     async def _isolate(self) -> None:
