@@ -409,6 +409,7 @@ class Engine:
         log.info("a snapshot up to entry %d has taken the place of everything", snapshot.index)
         for restored in self._restored:
             restored(before)
+        self.reads.serve(self.applier.index)  # reads that waited for what the snapshot has
 
     def meta(self) -> Meta:
         return self.applier.meta()

@@ -140,6 +140,7 @@ class ClusterMember:
 class EtcdCluster:
     def __init__(self, folder: Path, size: int, *flags: str, tls: PeerTls | None = None) -> None:
         """Names are m0, m1, …"""
+        folder.mkdir(exist_ok=True)
         self._folder, self._tls = folder, tls
         self.flags = [*FAST, *flags]
         if tls is not None:

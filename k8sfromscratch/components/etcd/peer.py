@@ -74,7 +74,9 @@ class Peer:
             self._drop(len(messages))
             return
         for message in messages:
-            link.send(self._stream, raftpb.encode_message(message))
+            raw = raftpb.encode_message(message)
+            self.sent_bytes += len(raw)
+            link.send(self._stream, raw)
 
     async def ask(self, method: str, message: bytes, timeout_s: float) -> bytes:
         """Raises PeerRefused, Unavailable."""
