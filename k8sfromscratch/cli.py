@@ -1,7 +1,7 @@
 """`kfs`: the cluster in one process, and a look at any cluster, from the command line.
 
 kfs up [--data-dir D] [--port P] [--nodes N] [--token T]     serves until interrupted
-kfs status [--kubeconfig K]                                  nodes, leaders, certificates, pods; exits with 1 where something needs a look
+kfs status [--kubeconfig K]                                  machines, components, leaders, certificates, pods; exits with 1 where something needs a look
 kfs version
 """
 
@@ -80,7 +80,10 @@ async def _observed(kubeconfig: Path) -> "ClusterStatus":
     certificate = access.cert_data or (Path(access.cert_files.cert_file).read_bytes() if access.cert_files else b"")
     client = Client(transport_for(access))
     try:
-        return await observe(client, access.server, datetime.now(UTC), client_certificate=certificate)
+        # A deploy keeps its certificates beside the kubeconfig that it writes.
+        pki = kubeconfig.parent / "pki"
+        known = pki if (pki / "apiserver-etcd-client.key").exists() else None
+        return await observe(client, access.server, datetime.now(UTC), client_certificate=certificate, pki=known)
     finally:
         await client.close()
 

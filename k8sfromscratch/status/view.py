@@ -6,7 +6,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from k8sfromscratch.status.gather import Certificate, ClusterStatus, Leader, Node
+from k8sfromscratch.status.gather import ClusterStatus, Component, Leader, Node
+from k8sfromscratch.status.store import Certificate, Member
 
 DAYS_SOON = 30
 """A certificate with fewer days left is to be looked at."""
@@ -22,7 +23,15 @@ def _whole(status: ClusterStatus) -> Group:
     failed = [name for name, well in status.checks.items() if not well]
     if failed:
         parts.append(Text(f"  not ready: {', '.join(failed)}", style="red"))
-    for table in (_nodes(status.nodes), _leaders(status.leaders), _certificates(status.certificates), _pods(status.pods)):
+    tables = (
+        _nodes(status.nodes),
+        _components(status.components),
+        _members(status.members),
+        _leaders(status.leaders),
+        _certificates(status.certificates),
+        _pods(status.pods),
+    )
+    for table in tables:
         if table.row_count:
             parts += [Text(), table]
     return Group(*parts)
@@ -46,6 +55,22 @@ def _nodes(nodes: Sequence[Node]) -> Table:
         style = {"True": "green", "False": "red"}.get(node.ready, "yellow")
         ready = Text(node.ready if node.schedulable else f"{node.ready}, cordoned", style=style)
         made.add_row(node.name, ready, ",".join(node.roles) or "-", node.address, node.version, node.runtime, str(node.pods), node.why)
+    return made
+
+
+def _components(components: Sequence[Component]) -> Table:
+    made = _table("Components", "COMPONENT", "VERSION", "WELL")
+    for each in components:
+        style = "green" if each.well >= each.wanted else "yellow" if each.well else "red"
+        made.add_row(each.name, each.version or "-", Text(f"{each.well}/{each.wanted}", style=style))
+    return made
+
+
+def _members(members: Sequence[Member]) -> Table:
+    made = _table("etcd", "MEMBER", "ROLE", "ADDRESS", "VERSION", "SIZE", "WHY")
+    for each in members:
+        role = Text("leader", style="green") if each.leader else Text("learner" if each.learner else "follower" if not each.why else "-")
+        made.add_row(each.name, role, each.url, each.version or "-", f"{each.size_bytes / 1e6:.1f} MB", Text(each.why, style="red"))
     return made
 
 
