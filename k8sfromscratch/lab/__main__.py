@@ -46,7 +46,7 @@ def up(spec: ClusterSpec) -> int:
     shown.timings.save(LAB_DIR / "logs" / "phases.json", took_s)
     shown.summary()
     if status != 0:
-        console.print("The deploy failed.  It can be run again as it is, and goes on from there.")
+        console.print(f"The deploy failed.  It can be run again as it is, and goes on from there.  The whole log: {shown.log}")
         return status
     config = LAB_DIR / "admin.kubeconfig"
     console.print(f"The cluster is up after {took_s:.1f} s.  Use it with:\n\n    {kubectl.ensure()} --kubeconfig {config} get nodes\n")
@@ -73,8 +73,11 @@ def _provision(provider: Provider, shown: Progress) -> int:
             _prepare(provider)
             shown.take(Event("done", THIS_HOST, "Prepare"))
             assert child.stdin is not None
-            child.stdin.write(b"go\n")
-            child.stdin.close()
+            try:
+                child.stdin.write(b"go\n")
+                child.stdin.close()
+            except BrokenPipeError:
+                pass  # it has ended already: the log has why
             for line in events:
                 shown.take(Event.of_line(line))
             return child.wait()

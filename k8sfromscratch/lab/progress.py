@@ -92,8 +92,6 @@ class Progress:
             for line in event.cause.splitlines():
                 self.console.print(f"    {line}", highlight=False, markup=False)
             self.console.print(f"  What to do: {event.remedy}", highlight=False, markup=False)
-        if self.failures:
-            self.console.print(f"  The whole log: {self.log}", highlight=False, markup=False, soft_wrap=True)
 
     def _write(self, event: Event) -> None:
         if self._stream is not None:

@@ -1,11 +1,16 @@
 """What a run tells is shown: a line a host and phase, the time of each phase, and what failed with its cause and remedy."""
 
+import errno
 import io
 import json
+import os
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
+import k8sfromscratch.lab.__main__ as lab_main
+from k8sfromscratch.lab.errors import LabError
 from k8sfromscratch.lab.phases import Event, Teller, Timings, remedy_for
 from k8sfromscratch.lab.progress import Progress
 
@@ -37,10 +42,10 @@ def test_without_a_terminal_each_phase_of_a_host_is_a_line(tmp_path: Path) -> No
     assert "\x1b" not in text
 
 
-def test_a_failure_says_host_operation_cause_remedy_and_where_the_log_is(tmp_path: Path) -> None:
-    text, progress = shown(tmp_path, terminal=False)
+def test_a_failure_says_host_operation_cause_and_remedy(tmp_path: Path) -> None:
+    text, _ = shown(tmp_path, terminal=False)
     tail = text[text.index("worker-1: Machine | boot failed") :]
-    assert tail.index("it [did] not") < tail.index("boot\n") < tail.index("What to do: look at it") < tail.index(str(progress.log))
+    assert tail.index("it [did] not") < tail.index("boot\n") < tail.index("What to do: look at it")
 
 
 def test_a_terminal_gets_a_table_in_place_and_the_summary(tmp_path: Path) -> None:
@@ -79,3 +84,21 @@ def test_remedies_fit_their_causes() -> None:
     assert "free space" in remedy_for(["tar: write error: No space left on device"])
     assert "name servers" in remedy_for(["W: Temporary failure resolving 'deb.debian.org'"])
     assert "goes on from there" in remedy_for(["something unheard of"])
+
+
+def test_a_full_disk_here_is_told_with_its_remedy(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def full(_spec: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/var/tmp/machine")
+
+    monkeypatch.setattr(lab_main, "up", full)
+    assert lab_main.main(["up"]) == 1
+    said = capsys.readouterr().err
+    assert "/var/tmp/machine: No space left on device: free space there" in said
+
+
+def test_a_second_run_at_the_same_time_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(lab_main, "LAB_DIR", tmp_path)
+    with lab_main._alone(), pytest.raises(LabError, match="another `make lab` is at work"), lab_main._alone():
+        pytest.fail("two at a time")
+    with lab_main._alone():
+        assert (tmp_path / "up.lock").exists()
