@@ -64,8 +64,12 @@ def running(peer: Peer, folder: Path, *, members: int = 1) -> Iterator[Cluster]:
     with (folder / "log").open("ab") as log, contextlib.ExitStack() as stack:
         cluster = Cluster(folder, [free_port() for _ in range(members)], [])
         cluster.processes += [stack.enter_context(process(argv, log)) for argv in _command_lines(peer, cluster)]
-        cluster.wait_ready()
-        yield cluster
+        try:
+            cluster.wait_ready()
+            yield cluster
+        finally:
+            for each in cluster.processes:  # all at once: one by one, the last ones would look for those that have gone
+                each.terminate()
 
 
 def _command_lines(peer: Peer, cluster: Cluster) -> Iterator[list[str]]:
