@@ -50,7 +50,7 @@ def processes(name: str) -> set[int]:
     return found
 
 
-def remove(name: str, *, timeout_s: float = 10) -> None:
+def remove(name: str, *, timeout_s: float = 60) -> None:
     """Ends what still runs in it (of this lab only: the cgroup is its own) and removes it, innermost first."""
     deadline = time.monotonic() + timeout_s
     while left := processes(name):
