@@ -159,7 +159,7 @@ class QueueServices:
                 async with asyncio.timeout(RENEW_EVERY_S if lease else None):
                     await changed.wait()
             except TimeoutError:
-                await self._leasing.renewed(lease)
+                await self._leasing.renewed([lease])
         changed.clear()
 
     def _first(self, prefix: bytes, before: int = 0) -> KeyValue | None:

@@ -79,7 +79,7 @@ def test_without_a_quorum_nothing_is_written_and_who_wants_a_leader_is_told(clus
     wanted = (("hasleader", "true"),)
     with pytest.raises(grpc.RpcError) as refused:
         left.call("KV/Range", m.RangeRequest(key=b"watched"), m.RangeResponse, metadata=wanted)
-    assert (refused.value.code(), refused.value.details()) == (grpc.StatusCode.UNAVAILABLE, "etcdserver: no leader")  # type: ignore[attr-defined]
+    assert (refused.value.code(), refused.value.details()) == (grpc.StatusCode.UNAVAILABLE, "etcdserver: no leader")
     assert left.get(b"watched", serializable=True) is not None
     for each in others:
         cluster.begin(each)
