@@ -1,6 +1,6 @@
 """Between etcd's messages and `core.mvcc.types`, both ways: the server reads requests and writes answers, the client the other way round."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from k8sfromscratch.core.mvcc.types import (
@@ -153,46 +153,11 @@ def _compare_message(c: Compare) -> Any:
     return m.Compare(**fields, **{_TARGET_FIELDS[c.target]: c.value})
 
 
-# Answers, written by the server; `header(revision)` makes the response header
+# Answers, written by the server: what is not in `etcd_responses`
 
 
 def kv_message(kv: KeyValue) -> Any:
     return m.KeyValue(key=kv.key, create_revision=kv.create_revision, mod_revision=kv.mod_revision, version=kv.version, value=kv.value, lease=kv.lease)
-
-
-def event_message(event: Event) -> Any:
-    prev = kv_message(event.prev_kv) if event.prev_kv is not None else None
-    return m.Event(type=0 if event.type == "PUT" else 1, kv=kv_message(event.kv), prev_kv=prev)
-
-
-def range_response(result: RangeResult, header: Any) -> Any:
-    return m.RangeResponse(header=header, kvs=[kv_message(kv) for kv in result.kvs], more=result.more, count=result.count)
-
-
-def put_response(result: PutResult, header: Any) -> Any:
-    return m.PutResponse(header=header, prev_kv=kv_message(result.prev_kv) if result.prev_kv is not None else None)
-
-
-def delete_response(result: DeleteResult, header: Any) -> Any:
-    return m.DeleteRangeResponse(header=header, deleted=result.deleted, prev_kvs=[kv_message(kv) for kv in result.prev_kvs])
-
-
-def txn_response(result: TxnResult, header: Callable[[int], Any]) -> Any:
-    """A nested transaction's header is empty, as upstream's: the outer one has the revision."""
-    return m.TxnResponse(header=header(result.revision), succeeded=result.succeeded, responses=[_response_op(each, header) for each in result.responses])
-
-
-def _response_op(result: RangeResult | PutResult | DeleteResult | TxnResult, header: Callable[[int], Any]) -> Any:
-    match result:
-        case RangeResult():
-            return m.ResponseOp(response_range=range_response(result, header(result.revision)))
-        case PutResult():
-            return m.ResponseOp(response_put=put_response(result, header(result.revision)))
-        case DeleteResult():
-            return m.ResponseOp(response_delete_range=delete_response(result, header(result.revision)))
-        case TxnResult():
-            responses = [_response_op(each, header) for each in result.responses]
-            return m.ResponseOp(response_txn=m.TxnResponse(header=m.ResponseHeader(), succeeded=result.succeeded, responses=responses))
 
 
 # Answers, read by the client
