@@ -33,6 +33,14 @@ VAGRANT_HOME = Path("/var/tmp/k8sfromscratch-nightly")
 """libvirt's QEMU, a user of its own, reads the box's kernel in it: root's home would not do."""
 
 _LIBVIRT = {"LAB_PROVIDER": "libvirt", "LAB_NAME": "kfsn", "LAB_MACHINE_CIDR": "10.83.0.0/24", "KFS_LAB_DIR": str(DIRECTORY / "lab")}
+_MASTERS = {
+    "LAB_PROVIDER": "nspawn",
+    "LAB_NAME": "kfs3",
+    "LAB_MASTERS": "3",
+    "LAB_WORKERS": "2",
+    "LAB_MACHINE_CIDR": "10.82.0.0/24",
+    "KFS_LAB_DIR": str(DIRECTORY / "masters"),
+}
 _PYTHON = sys.executable
 _LAB = (_PYTHON, "-m", "k8sfromscratch.lab")
 
@@ -68,6 +76,16 @@ def plan(excluded: Sequence[str], driver: str) -> tuple[Group, ...]:
                 Step("remove the box", (_PYTHON, "-m", "k8sfromscratch.lab.box", "remove"), 300, cleans_up=True),
             ),
             _vagrant(driver),
+        ),
+        Group(
+            "masters",
+            "A lab of three masters",
+            (
+                Step("make lab", (*_LAB, "up"), 1200, deploys=True, phases=DIRECTORY / "masters" / "logs" / "phases.json"),
+                Step("the lab's tests", _pytest("tests/lab", others), 3600, junit=True),
+                Step("make lab-down", (*_LAB, "down"), 300, cleans_up=True),
+            ),
+            _MASTERS,
         ),
         Group(
             "killed",

@@ -159,4 +159,4 @@ def test_every_group_that_makes_a_lab_takes_it_down() -> None:
 def test_an_unknown_group_is_refused_with_those_there_are(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--group", "everything"])
-    assert "'libvirt', 'vagrant', 'killed'" in capsys.readouterr().err
+    assert "'libvirt', 'vagrant', 'masters', 'killed'" in capsys.readouterr().err
