@@ -76,6 +76,10 @@ def remove() -> None:
             continue
         attempt(["iptables", "-w", "-F", network.iptables_chain])
         attempt(["iptables", "-w", "-X", network.iptables_chain])
+    # The kernel takes its time to end a machine's network namespace, and its end of the cable with it.
+    plugged = attempt(["ip", "-json", "link", "show", "master", network.bridge])
+    for link in json.loads(plugged.stdout or "[]") if plugged.returncode == 0 else []:
+        attempt(["ip", "link", "delete", link["ifname"]])
     attempt(["ip", "link", "delete", network.bridge])
     for key, value in network.sysctls.items():
         _set_sysctl(key, value)
