@@ -26,13 +26,13 @@ class End(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._ended = False
         """It has said all it has to say."""
+        self._early = b""
+        """What it said before it had a peer: uvloop begins to read after `connection_made`, and undoes a pause that was asked for there."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         sock = cast("socket.socket", transport.get_extra_info("socket"))
         watch_peer(sock, untaken_s=UNTAKEN_S)
-        # Nothing is taken before there is somebody to give it to.
-        self._transport.pause_reading()
         self._on_made()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -45,15 +45,20 @@ class End(asyncio.Protocol):
         self._on_end()
 
     def data_received(self, data: bytes) -> None:
-        if self._peer is not None and self._peer._transport is not None:
+        if self._peer is None:
+            self._early += data
+            assert self._transport is not None
+            self._transport.pause_reading()  # until there is somebody to give it to
+        elif self._peer._transport is not None:
             self._peer._transport.write(data)
 
     def eof_received(self) -> bool:
         self._ended = True
         peer = self._peer
-        if peer is None or peer._transport is None or peer._ended:
-            if peer is not None:
-                peer.close()
+        if peer is None:
+            return True  # told to the peer once there is one
+        if peer._transport is None or peer._ended:
+            peer.close()
             return False
         peer._transport.write_eof()
         return True
@@ -87,5 +92,10 @@ def join(client: End, server: End) -> None:
         server.abort()
         return
     client._peer, server._peer = server, client
-    client._transport.resume_reading()
-    server._transport.resume_reading()
+    for end, own, other in ((client, client._transport, server._transport), (server, server._transport, client._transport)):
+        if end._early:
+            own.resume_reading()  # before the write, which may have to pause it
+            other.write(end._early)
+            end._early = b""
+        if end._ended:
+            other.write_eof()

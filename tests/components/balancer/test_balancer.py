@@ -2,17 +2,19 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from k8sfromscratch.client import HttpsTransport, TransportError
 from k8sfromscratch.components.balancer.app import Balancer
 from k8sfromscratch.components.balancer.config import BalancerFlags
-from k8sfromscratch.core.network.backends import State
+from k8sfromscratch.components.balancer.relay import End
+from k8sfromscratch.core.network.backends import Backend, State
 from k8sfromscratch.process import pki
 from k8sfromscratch.process.flags import FlagError
 from k8sfromscratch.process.http import Request, Response
@@ -119,6 +121,12 @@ class Play:
             await server.stop()
 
 
+def on_uvloop(main: Coroutine[None, None, None]) -> None:
+    """As in the process: its transports differ from asyncio's."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main)
+
+
 def run(certificates: Path, test: Callable[[Play], Awaitable[None]]) -> None:
     async def main() -> None:
         play = Play(certificates)
@@ -129,7 +137,7 @@ def run(certificates: Path, test: Callable[[Play], Awaitable[None]]) -> None:
         finally:
             await play.close()
 
-    asyncio.run(main())
+    on_uvloop(main())
 
 
 def test_clients_are_spread_over_all_apiservers(certificates: Path) -> None:
@@ -227,7 +235,7 @@ def test_an_apiserver_of_another_authority_is_not_ready(certificates: Path, tmp_
         await balancer.close()
         await server.stop()
 
-    asyncio.run(main())
+    on_uvloop(main())
 
 
 @asynccontextmanager
@@ -263,7 +271,49 @@ def test_every_byte_arrives_and_a_side_that_has_said_all_still_hears_the_answer(
             writer.close()
             await writer.wait_closed()
 
-    asyncio.run(main())
+    on_uvloop(main())
+
+
+@pytest.mark.parametrize("loop", [uvloop.new_event_loop, asyncio.new_event_loop])
+def test_what_a_client_says_before_a_server_is_found_is_not_lost(monkeypatch: pytest.MonkeyPatch, loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    """A TLS client speaks first and at once, and a server on a busy machine takes a while to be reached."""
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(await reader.read(-1))
+        writer.close()
+
+    async def main() -> None:
+        async with raw_play(echo) as balancer:
+            dial, release, asked = balancer._dial, asyncio.Event(), asyncio.Semaphore(0)
+
+            async def slowly(backend: Backend) -> End | None:
+                asked.release()
+                await release.wait()
+                return await dial(backend)
+
+            monkeypatch.setattr(balancer, "_dial", slowly)
+            clients = []
+            for number in range(20):
+                reader, writer = await asyncio.open_connection("127.0.0.1", balancer.port)
+                writer.write(b"hello %d" % number * 10_000)
+                if number % 2:
+                    writer.write_eof()
+                clients.append((reader, writer))
+                await asked.acquire()
+            # What was sent has arrived, and would have been read, when somebody else has been served over the same loop.
+            for _ in range(3):
+                _, probe = await asyncio.open_connection("127.0.0.1", balancer.port)
+                await asked.acquire()
+                probe.close()
+            release.set()
+            for number, (reader, writer) in enumerate(clients):
+                if not number % 2:
+                    writer.write_eof()
+                assert await reader.read(-1) == b"hello %d" % number * 10_000
+                writer.close()
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(main())
 
 
 def test_a_client_that_reads_nothing_stops_its_server_and_fills_no_memory() -> None:
@@ -301,7 +351,7 @@ def test_a_client_that_reads_nothing_stops_its_server_and_fills_no_memory() -> N
             writer.transport.abort()
             await gone.wait()
 
-    asyncio.run(main())
+    on_uvloop(main())
 
 
 @pytest.mark.parametrize(
