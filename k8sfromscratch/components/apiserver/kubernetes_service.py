@@ -76,8 +76,9 @@ class KubernetesService:
         """Where the watch breaks, the rounds alone keep the endpoints right."""
         while True:
             try:
-                async for _ in self._server.storage.watch(_LEASES, prefix_end(_LEASES)):
-                    self._changed.set()
+                async for batch in self._server.storage.watch(_LEASES, prefix_end(_LEASES)):
+                    if batch.events:
+                        self._changed.set()
             except StorageError as error:
                 log.debug("watching the other apiservers: %s; trying again", error)
             await asyncio.sleep(_PERIOD_S)

@@ -22,7 +22,8 @@ class Breakable:
         self._inner = inner
         self.break_with = None
         self.away = False
-        self._broken = asyncio.Event()
+        self._open = set()
+        """What tells each open watch that it breaks."""
 
     def __getattr__(self, name):
         return getattr(self._inner, name)
@@ -39,22 +40,26 @@ class Breakable:
 
     def break_watches(self, error):
         self.break_with = error
-        self._broken.set()
+        for broken in self._open:
+            broken.set()
 
     async def watch(self, key, range_end=b"", *, start_revision=0, prev_kv=False):
         batches = self._inner.watch(key, range_end, start_revision=start_revision, prev_kv=prev_kv)
-        while True:
-            waiting = asyncio.ensure_future(anext(batches))
-            broken = asyncio.ensure_future(self._broken.wait())
-            done, _ = await asyncio.wait({waiting, broken}, return_when=asyncio.FIRST_COMPLETED)
-            if broken in done:
-                waiting.cancel()
-                await asyncio.gather(waiting, return_exceptions=True)
-                self._broken.clear()
-                error, self.break_with = self.break_with, None
-                raise error
-            broken.cancel()
-            yield waiting.result()
+        breaks = asyncio.Event()
+        self._open.add(breaks)
+        try:
+            while True:
+                waiting = asyncio.ensure_future(anext(batches))
+                broken = asyncio.ensure_future(breaks.wait())
+                done, _ = await asyncio.wait({waiting, broken}, return_when=asyncio.FIRST_COMPLETED)
+                if broken in done:
+                    waiting.cancel()
+                    await asyncio.gather(waiting, return_exceptions=True)
+                    raise self.break_with
+                broken.cancel()
+                yield waiting.result()
+        finally:
+            self._open.discard(breaks)
 
 
 def names(listed):
