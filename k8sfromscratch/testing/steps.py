@@ -8,6 +8,7 @@ left of its process group a while later is killed.
 import json
 import os
 import re
+import select
 import signal
 import subprocess
 import threading
@@ -139,16 +140,16 @@ def _run_step(group: Group, step: Step, directory: Path, grace_s: float) -> Outc
 
 
 def _wait(process: subprocess.Popen[bytes], timeout_s: float, grace_s: float) -> str:
+    # Not Popen.wait: an interrupt in the middle of it may leave its lock taken, and the next call would wait for ever.
+    ended = os.pidfd_open(process.pid)
     try:
-        try:
-            return "passed" if process.wait(timeout_s) == 0 else "failed"
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGINT)
-            process.wait(grace_s)
-            return "timed out"
-    except subprocess.TimeoutExpired:
+        if select.select([ended], [], [], timeout_s)[0]:
+            return "passed" if process.wait() == 0 else "failed"
+        os.killpg(process.pid, signal.SIGINT)
+        select.select([ended], [], [], grace_s)
         return "timed out"
     finally:
+        os.close(ended)
         try:
             os.killpg(process.pid, signal.SIGKILL)
         except ProcessLookupError:
