@@ -48,12 +48,16 @@ def success(details: Object) -> Object:
     return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
 
 
+def accepts_gzip(request: Request) -> bool:
+    return "gzip" in request.headers.get("accept-encoding", "")
+
+
 def compressed(response: Response, request: Request) -> Response:
     """gzip at its fastest, for large whole bodies, where the client takes it."""
     body = response.body
-    if not isinstance(body, bytes) or len(body) < _GZIP_BYTES_MIN or "gzip" not in request.headers.get("accept-encoding", ""):
+    if not isinstance(body, bytes) or len(body) < _GZIP_BYTES_MIN or "Content-Encoding" in response.headers or not accepts_gzip(request):
         return response
     response.body = gzip.compress(body, compresslevel=1, mtime=0)
     response.headers["Content-Encoding"] = "gzip"
-    response.headers["Vary"] = "Accept-Encoding"
+    response.headers["Vary"] = f"{response.headers['Vary']}, Accept-Encoding" if "Vary" in response.headers else "Accept-Encoding"
     return response

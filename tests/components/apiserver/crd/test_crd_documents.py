@@ -1,7 +1,13 @@
 """Custom resources in discovery and in the OpenAPI documents, and as rows of a table."""
 
+import gzip
+import hashlib
 from collections.abc import Callable
 from typing import Any
+
+import pytest
+
+from k8sfromscratch.api import openapi
 
 Run = Callable[..., None]
 Make = Callable[..., Any]
@@ -35,6 +41,45 @@ def test_openapi_v2_says_less_where_it_has_no_words(with_crontabs: Run) -> None:
         assert "application/strategic-merge-patch+json" not in patch["consumes"]
         accept = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
         assert NAME.encode() in (await api.request("GET", "/openapi/v2", headers={"accept": accept})).body
+
+    with_crontabs(test)
+
+
+def test_a_document_is_made_once_until_its_custom_resources_change(
+    with_crontabs: Run, definition: Make, establish: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    real_v2, real_v3 = openapi.openapi_v2, openapi.openapi_v3
+    monkeypatch.setattr(openapi, "openapi_v2", lambda customs: made.append("v2") or real_v2(customs))
+    monkeypatch.setattr(openapi, "openapi_v3", lambda group, version, customs: made.append(f"{group}/{version}") or real_v3(group, version, customs))
+
+    async def ask(api: Api) -> list[str]:
+        made.clear()
+        await api.json("GET", "/openapi/v3", status=200)
+        for path in ("v2", "v3/apis/apps/v1", "v3/apis/stable.example.com/v1"):
+            await api.json("GET", f"/openapi/{path}", status=200)
+        return made.copy()
+
+    async def test(api: Api) -> None:
+        first = await ask(api)
+        assert len(first) == len(set(first)) > 20 and {"v2", "apps/v1", "stable.example.com/v1"} <= set(first)
+        assert await ask(api) == []
+        other = definition()
+        other["metadata"]["name"] = "crontabs.other.example.com"
+        other["spec"]["group"] = "other.example.com"
+        await establish(api, other)
+        assert sorted(await ask(api)) == ["other.example.com/v1", "stable.example.com/v1", "v2"]
+
+    with_crontabs(test)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "identity"])
+def test_a_document_is_compressed_where_that_is_asked_for(with_crontabs: Run, encoding: str) -> None:
+    async def test(api: Api) -> None:
+        answer = await api.request("GET", "/openapi/v3/apis/stable.example.com/v1", headers={"accept-encoding": encoding})
+        assert answer.headers.get("Content-Encoding", "identity") == encoding and answer.headers["Vary"] == "Accept, Accept-Encoding"
+        body = gzip.decompress(answer.body) if encoding == "gzip" else answer.body
+        assert answer.headers["ETag"] == f'"{hashlib.sha256(body).hexdigest().upper()}"' and NAME.encode() in body
 
     with_crontabs(test)
 
