@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from k8sfromscratch.lab.errors import LabError
 from k8sfromscratch.lab.spec import ROOT
 
 LAB_DIR = Path(os.environ.get("KFS_LAB_DIR", ROOT / ".lab"))
@@ -70,8 +71,17 @@ class Record(BaseModel):
 
     @classmethod
     def load(cls, lab_dir: Path = LAB_DIR) -> "Record":
+        """Raises LabError for a record that another version wrote, or that is damaged: what it names must not be forgotten."""
         file = lab_dir / "record.json"
-        return cls.model_validate_json(file.read_bytes()) if file.exists() else cls()
+        try:
+            return cls.model_validate_json(file.read_bytes()) if file.exists() else cls()
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "the whole"
+            raise LabError(
+                f"{file} cannot be read ({where}: {first['msg']}): run `make lab-down` with the version that made the lab;"
+                " if the file is damaged, remove what it names by hand, then the file"
+            ) from None
 
     def save(self, lab_dir: Path = LAB_DIR) -> None:
         lab_dir.mkdir(parents=True, exist_ok=True)
