@@ -3,7 +3,6 @@
 import base64
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -37,11 +36,10 @@ def test_etcdctl_watches_the_past(etcd: Etcd) -> None:
     etcd.ctl("put", "w", "2")
     etcd.ctl("del", "w")
     argv = ["etcdctl", "--endpoints", etcd.endpoint, "watch", "--rev", str(revision), "w"]
-    watching = subprocess.Popen(argv, env={**os.environ, "ETCDCTL_API": "3"}, stdout=subprocess.PIPE, text=True)
-    assert watching.stdout is not None
-    lines = [watching.stdout.readline().strip() for _ in range(8)]
-    watching.send_signal(signal.SIGINT)
-    watching.communicate(timeout=10)
+    with subprocess.Popen(argv, env={**os.environ, "ETCDCTL_API": "3"}, stdout=subprocess.PIPE, text=True) as watching:
+        assert watching.stdout is not None
+        lines = [watching.stdout.readline().strip() for _ in range(8)]
+        watching.terminate()  # SIGINT would be ignored where the tests were begun in the background of a shell, and so by what they begin
     assert lines == ["PUT", "w", "1", "PUT", "w", "2", "DELETE", "w"]
 
 
