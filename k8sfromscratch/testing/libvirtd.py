@@ -99,7 +99,9 @@ def remove_chains() -> None:
 
 @contextmanager
 def _daemon(name: str, directory: Path) -> Iterator[None]:
-    with (directory / f"{name}.log").open("w") as log, subprocess.Popen([name], stdin=subprocess.DEVNULL, stdout=log, stderr=log) as process:
+    """It ends with us however we end: left behind by a killed run, it would be taken for the host's own by the next one, and stay for ever."""
+    command = ["setpriv", "--pdeathsig", "TERM", name]
+    with (directory / f"{name}.log").open("w") as log, subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log) as process:
         try:
             yield
         finally:

@@ -163,6 +163,8 @@ def main(argv: Sequence[str]) -> int:
     VAGRANT_HOME.mkdir(mode=0o755, exist_ok=True)
     # Ended by systemd, it ends as by Ctrl-C: what the group at work has made is taken down.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A shell's `&` has it ignored, and what ignores it hands that down to all it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     outcomes: list[Outcome] = []
     page = DIRECTORY / "index.html"
     try:

@@ -3,6 +3,9 @@
 A step that fails ends its group (what was to run on a lab that did not come up cannot tell anything), but nothing else: what a group has made
 is taken down, and the next one begins.  A step whose time is up is interrupted, as by Ctrl-C, so that pytest takes its fixtures down; what is
 left of its process group a while later is killed.
+
+A run that is killed takes nothing down.  Its step is interrupted all the same, by the kernel; and since a mark says which group was begun, the next run
+takes down what is left of it first.
 """
 
 import json
@@ -85,8 +88,14 @@ class Outcome:
 def run(groups: Sequence[Group], directory: Path, grace_s: float = GRACE_S) -> list[Outcome]:
     (directory / "logs").mkdir(parents=True, exist_ok=True)
     (directory / "junit").mkdir(exist_ok=True)
+    (directory / "begun").mkdir(exist_ok=True)
     outcomes = []
     for group in groups:
+        begun = directory / "begun" / group.key
+        if begun.exists():
+            print(f"{group.name}: what an earlier run has left is taken down first", flush=True)
+            _take_down(group, directory, grace_s)
+        begun.touch()
         well = True
         for step in group.steps:
             if not well and not step.cleans_up:
@@ -95,14 +104,21 @@ def run(groups: Sequence[Group], directory: Path, grace_s: float = GRACE_S) -> l
             try:
                 done = _run_step(group, step, directory, grace_s)
             except KeyboardInterrupt:
-                for each in group.steps:
-                    if each.cleans_up:
-                        _run_step(group, each, directory, grace_s)
+                if _take_down(group, directory, grace_s):
+                    begun.unlink()
                 raise
             well = well and done.outcome == "passed"
             outcomes.append(done)
             print(f"{group.name}: {step.name}: {done.outcome}, {done.seconds:.0f} s", flush=True)
+        if all(done.outcome == "passed" for step, done in zip(group.steps, outcomes[-len(group.steps) :], strict=True) if step.cleans_up):
+            begun.unlink()
     return outcomes
+
+
+def _take_down(group: Group, directory: Path, grace_s: float) -> bool:
+    """Whether all of it went well; what goes wrong keeps nothing else from being taken down."""
+    outcomes = [_run_step(group, step, directory, grace_s).outcome for step in group.steps if step.cleans_up]
+    return all(outcome == "passed" for outcome in outcomes)
 
 
 def _run_step(group: Group, step: Step, directory: Path, grace_s: float) -> Outcome:
@@ -114,7 +130,7 @@ def _run_step(group: Group, step: Step, directory: Path, grace_s: float) -> Outc
     with log.open("wb") as file:
         # A session of its own: its process group is all that it starts, but for daemons, which make sessions themselves.
         process = subprocess.Popen(
-            command,
+            ["setpriv", "--pdeathsig", "INT", *command],
             cwd=ROOT,
             env={**os.environ, "PYTHONUNBUFFERED": "1", **group.environment},
             stdin=subprocess.DEVNULL,

@@ -2,19 +2,26 @@
 
 import json
 import os
+import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import yaml
 
 from k8sfromscratch.lab.errors import SpecError
+from k8sfromscratch.lab.spec import ROOT
 from k8sfromscratch.testing.nightly import exclusions, main, plan, report
 from k8sfromscratch.testing.steps import Case, Group, Outcome, Phase, Step, phases, read_junit, read_phases, run
+
+UNITS = ROOT / "tools" / "nightly"
 
 
 def python(text: str) -> tuple[str, ...]:
@@ -59,6 +66,85 @@ def test_an_interrupted_night_takes_down_what_it_made(tmp_path: Path) -> None:
     assert "taken down" in (tmp_path / "logs" / "g-down.log").read_text()
 
 
+KILLED = """
+import sys
+from pathlib import Path
+from k8sfromscratch.testing.steps import Group, Step, run
+works = Step("works", (sys.executable, "-c", "import os, threading; print('begun', os.getpid(), flush=True); threading.Event().wait()"), 60)
+down = Step("down", (sys.executable, "-c", "print('taken down')"), 60, cleans_up=True)
+run([Group("g", "g", (works, down))], Path(sys.argv[1]))
+"""
+
+
+def ended(pid: int) -> bool:
+    """Whether that process does, in a while."""
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([process], [], [], 30)[0])
+    finally:
+        os.close(process)
+
+
+def test_what_a_killed_night_has_left_is_taken_down_before_the_next_begins(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "logs" / "g-works.log"
+    with subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)]) as night:
+        pause = threading.Event()
+        while not (log.exists() and "begun" in log.read_text()):
+            assert night.poll() is None
+            pause.wait(0.05)
+        night.kill()
+    assert ended(int(log.read_text().split()[2])), "the step outlives the night"
+    marks = tmp_path / "marks"
+    group = Group(
+        "g",
+        "g",
+        (
+            Step("up", python(f"open({str(marks)!r}, 'a').write('up ')"), 30),
+            Step("down", python(f"open({str(marks)!r}, 'a').write('down ')"), 30, cleans_up=True),
+        ),
+    )
+    assert [each.step for each in run([group], tmp_path)] == ["up", "down"]
+    assert marks.read_text() == "down up down "
+    assert "what an earlier run has left is taken down first" in capsys.readouterr().out
+    run([group], tmp_path)
+    assert marks.read_text() == "down up down up down ", "that one has left nothing"
+
+
+def test_what_could_not_be_taken_down_is_tried_again_the_next_night(tmp_path: Path) -> None:
+    marks = tmp_path / "marks"
+    stuck = python(f"open({str(marks)!r}, 'a').write('down '); raise SystemExit(1)")
+    group = Group("g", "g", (Step("up", python(f"open({str(marks)!r}, 'a').write('up ')"), 30), Step("down", stuck, 30, cleans_up=True)))
+    run([group], tmp_path)
+    run([group], tmp_path)
+    assert marks.read_text() == "up down down up down "
+
+
+DAEMON = """
+import sys, threading
+from pathlib import Path
+from k8sfromscratch.testing import libvirtd
+with libvirtd._daemon(sys.argv[1], Path(sys.argv[2])):
+    threading.Event().wait()
+"""
+
+
+def test_a_daemon_ends_with_a_night_that_is_killed(tmp_path: Path) -> None:
+    daemon, log = tmp_path / "daemon", tmp_path / "daemon.log"
+    daemon.write_text("#!/bin/sh\necho $$\nexec sleep 60\n")
+    daemon.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    with subprocess.Popen([sys.executable, "-c", DAEMON, "daemon", str(tmp_path)], env=environment) as night:
+        pause = threading.Event()
+        while not (log.exists() and log.read_text().endswith("\n")):
+            assert night.poll() is None
+            pause.wait(0.05)
+        night.kill()
+    assert ended(int(log.read_text()))
+
+
 LEAVES_A_CHILD = """
 import subprocess, sys
 child = subprocess.Popen([sys.executable, "-c", "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); print('deaf', flush=True); signal.pause()"])
@@ -74,14 +160,7 @@ def test_nothing_of_a_step_survives_it(tmp_path: Path, then: str, outcome: str) 
     (done,) = run([Group("g", "g", (step,))], tmp_path, grace_s=0.5)
     assert done.outcome == outcome
     (pid,) = [int(line.split()[1]) for line in (tmp_path / done.log).read_text().splitlines() if line.split()[1].isdigit()]
-    try:
-        child = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        assert select.select([child], [], [], 30)[0], "the child lives on"
-    finally:
-        os.close(child)
+    assert ended(pid), "the child lives on"
 
 
 def test_a_deploy_tells_how_long_each_role_took(tmp_path: Path) -> None:
@@ -154,6 +233,36 @@ def test_every_group_that_makes_a_lab_takes_it_down() -> None:
         downs = [step for step in group.steps if step.cleans_up]
         assert len(makes) == len(downs)
     assert any("--deselect=tests/lab/x.py::y" in step.command for group in plan(["tests/lab/x.py::y"], "qemu") for step in group.steps)
+
+
+def test_something_starts_it_every_night_and_gives_it_the_time_it_may_take(needs: Callable[..., None]) -> None:
+    steps_s = sum(step.timeout_s for group in plan((), "qemu") for step in group.steps)
+    service = (UNITS / "k8sfromscratch-nightly.service").read_text()
+    assert "ExecStart=/usr/bin/make nightly\n" in service
+    (hours,) = re.findall(r"^TimeoutStartSec=(\d+)h$", service, re.MULTILINE)
+    assert steps_s < int(hours) * 3600
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "nightly.yml").read_text())
+    (job,) = workflow["jobs"].values()
+    assert steps_s < job["timeout-minutes"] * 60
+    assert [step["run"] for step in job["steps"] if "run" in step] == ["sudo make nightly"]
+    # YAML's `on` is true.
+    (schedule,) = workflow[True]["schedule"]
+    minute, hour, *days = schedule["cron"].split()
+    assert minute.isdigit() and hour.isdigit() and days == ["*", "*", "*"]
+    (when,) = re.findall("^OnCalendar=(.*)$", (UNITS / "k8sfromscratch-nightly.timer").read_text(), re.MULTILINE)
+    needs("systemd-analyze")
+    said = subprocess.run(["systemd-analyze", "calendar", "--iterations=2", when], capture_output=True, text=True, check=True).stdout
+    first, second = (datetime.strptime(found, "%Y-%m-%d %H:%M") for found in re.findall(r"(\d{4}-\d\d-\d\d \d\d:\d\d):\d\d", said.partition("Next")[2])[:2])
+    assert (second - first).days == 1
+
+
+def test_systemd_finds_nothing_wrong_with_the_units(needs: Callable[..., None], tmp_path: Path) -> None:
+    needs("systemd-analyze")
+    for file in UNITS.iterdir():
+        shutil.copy(file, tmp_path)
+    units = sorted(str(file) for file in tmp_path.iterdir())
+    done = subprocess.run(["systemd-analyze", "verify", "--recursive-errors=no", *units], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_an_unknown_group_is_refused_with_those_there_are(capsys: pytest.CaptureFixture[str]) -> None:
