@@ -89,11 +89,8 @@ class Peer:
         self._look_again.set()
 
     def move(self, urls: Sequence[str]) -> None:
-        """It is reached elsewhere now."""
-        if tuple(urls) != self.urls:
-            self.urls = tuple(urls)
-            if self._link is not None:
-                self._link.abort("its URLs have changed")
+        """It is reached elsewhere now.  A link that is good is kept: what is on it would be lost, and nobody asks again for a proposal on its way."""
+        self.urls = tuple(urls)
 
     async def run(self) -> None:
         """Keeps a link, until cancelled."""
