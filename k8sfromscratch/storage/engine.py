@@ -80,6 +80,8 @@ class Engine:
         """Whether this member is all of the majority, and leads."""
         self._lead_changed: list[Callable[[int], None]] = []
         self._restored: list[Callable[[int], None]] = []
+        self.on_filled: Callable[[], None] = lambda: None
+        """Called when the file has come to be larger than the quota, whoever has filled it."""
         self._arrival: Arrival | None = None
         self._arrived = asyncio.Event()
         self._receiving = asyncio.Lock()
@@ -421,6 +423,9 @@ class Engine:
             self.node.compact(forgotten)
         self.replica.drop_segments(self.node.log.offset + 1)
         self.replica.wake()
+
+    def filled(self) -> None:
+        self.on_filled()
 
     def fail(self, error: Exception) -> None:
         if self.failure is None:

@@ -36,6 +36,10 @@ class Owner(Protocol):
         """The file reaches up to there."""
         ...
 
+    def filled(self) -> None:
+        """The quota is used up since now."""
+        ...
+
     def fail(self, error: Exception) -> None: ...
 
 
@@ -113,7 +117,7 @@ class Filing:
         """Within `exclusively`: goes on with a file of other content."""
         self.backend.adopt(copy, other_content=True)
         self.filed, self._filed_changes = meta, self._machine.changes
-        self.over_quota = self._is_over_quota()
+        self._measure()
 
     async def settle(self) -> None:
         """Returns when nobody changes the file."""
@@ -142,12 +146,17 @@ class Filing:
         await asyncio.get_running_loop().run_in_executor(self._thread, self.backend.commit, meta, leases, buckets)
         self.backend.end_commit()
         self.filed, self._filed_changes = meta, changes
-        self.over_quota = self._is_over_quota()
+        self._measure()
 
     async def _defragment(self) -> None:
         copy = await asyncio.get_running_loop().run_in_executor(self._thread, self.backend.compacted_copy)
         self.backend.adopt(copy)
-        self.over_quota = self._is_over_quota()
+        self._measure()
+
+    def _measure(self) -> None:
+        before, self.over_quota = self.over_quota, self._is_over_quota()
+        if self.over_quota and not before:
+            self._owner.filled()
 
     def _is_over_quota(self) -> bool:
         """By the pages in use, not the file's size: pages that compaction frees are used again, so it is enough to compact."""

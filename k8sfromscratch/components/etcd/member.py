@@ -119,6 +119,7 @@ class Member:
         self._tasks: set[asyncio.Task[None]] = set()
         engine.machine.token_given = lambda name, token: self.tokens.give(token, name, self.auth)
         engine.machine.tokens_ended = self.tokens.clear
+        engine.on_filled = self._raise_no_space
 
     @property
     def is_learner(self) -> bool:
@@ -237,12 +238,16 @@ class Member:
             call.finish(grpc.INVALID_ARGUMENT, "etcdserver: request is too large")
             return False
         if puts and (self.alarms.no_space or self.engine.over_quota):
-            if not self.alarms.no_space:
-                raised = m.AlarmRequest(action=ALARM_ACTIVATE, memberID=self.id, alarm=ALARM_NOSPACE)
-                self.engine.propose(Kind.ALARM, raised.SerializeToString(), raised)
+            self._raise_no_space()
             call.finish(grpc.RESOURCE_EXHAUSTED, "etcdserver: mvcc: database space exceeded")
             return False
         return True
+
+    def _raise_no_space(self) -> None:
+        """By the member that notices, though others have proposed what filled it: theirs may have more room, and they must stop too."""
+        if not self.alarms.no_space:
+            raised = m.AlarmRequest(action=ALARM_ACTIVATE, memberID=self.id, alarm=ALARM_NOSPACE)
+            self.engine.propose(Kind.ALARM, raised.SerializeToString(), raised)
 
     def check_sound(self) -> None:
         """Raises Corrupt."""

@@ -113,13 +113,24 @@ class KvServices:
 
     @refusing
     def compact(self, data: bytes, call: Call) -> None:
+        request = m.CompactionRequest.FromString(data)
+
+        def reply() -> None:
+            call.reply(m.CompactionResponse(header=self._member.header_now()).SerializeToString())
+
+        async def reply_when_gone() -> None:
+            await self._engine.flush()
+            reply()
+
         def done(_: Any, error: Exception | None) -> None:
             if error is not None:
                 fail(call, error)
+            elif request.physical:  # answered when what was compacted is gone from this member's file too
+                self._member.spawn(reply_when_gone(), call)
             else:
-                call.reply(m.CompactionResponse(header=self._member.header_now()).SerializeToString())
+                reply()
 
-        self._member.propose(call, Kind.COMPACT, data, m.CompactionRequest.FromString(data).revision, done)
+        self._member.propose(call, Kind.COMPACT, data, request.revision, done)
 
 
 def _serializable(request: Any) -> bool:
