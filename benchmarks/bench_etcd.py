@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from etcd_load import PACED
 from etcd_peers import Cluster, Peer, running
 from measuring import Figures, Wanted, children_cpu_s, figure, medians_of
 
@@ -118,7 +119,7 @@ class Measurement:
         size, before_s = self._size, cluster.cpu_s()
         found = self._generate(cluster, "fan-out", size.storm)
         self.figures["watch_per_s"], self.figures["watch_p50_ms"], self.figures["watch_p99_ms"] = found["per_s"], found["lag_p50_ms"], found["lag_p99_ms"]
-        self.figures["watch_cpu_us"] = (cluster.cpu_s() - before_s) / (size.storm * 1.1 * WATCHERS) * 1e6
+        self.figures["watch_cpu_us"] = (cluster.cpu_s() - before_s) / ((size.storm + PACED) * WATCHERS) * 1e6
         self.figures["watch_generator_cpu_us"], self.figures["watch_generator_busy"] = found["generator_cpu_us"], found["generator_busy"]
         with subprocess.Popen(self._load_argv(cluster, "hold", 0), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as held:
             assert held.stdout

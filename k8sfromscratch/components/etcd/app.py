@@ -32,6 +32,7 @@ from k8sfromscratch.components.etcd.peers import Peers
 from k8sfromscratch.components.etcd.queues import QueueServices
 from k8sfromscratch.components.etcd.services import KvServices
 from k8sfromscratch.components.etcd.watch import WatchHub
+from k8sfromscratch.process import memory
 from k8sfromscratch.process.clock import Env
 from k8sfromscratch.process.server import serve
 from k8sfromscratch.process.service import StartError
@@ -50,6 +51,7 @@ PUBLISH_AGAIN_S = 0.1
 
 
 async def run(flags: EtcdFlags, env: Env) -> None:
+    memory.settle()
     try:
         tls = _Tls(flags)
         who = await _who(flags, tls.peer_client)
@@ -67,6 +69,7 @@ async def run(flags: EtcdFlags, env: Env) -> None:
         engine = await Engine.open(Path(flags.data_dir), env, quota_bytes=flags.quota_backend_bytes or QUOTA_BYTES, group=group)
     except (WalError, TlsError, StorageError) as error:
         raise StartError(str(error)) from error
+    memory.settle()  # again: the index of all keys has come
     peers.attach(engine)
     for other in who.others:
         peers.heard_of(other.id, other.peer_urls)
