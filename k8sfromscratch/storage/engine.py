@@ -27,8 +27,10 @@ from k8sfromscratch.core.raft.state import Config
 from k8sfromscratch.core.raft.types import ConfChangeV2, Entry, Message, ProposalDropped, ReadState, Role, Snapshot
 from k8sfromscratch.core.rpc.etcd_messages import messages as m
 from k8sfromscratch.process.clock import Env
+from k8sfromscratch.storage.alone import go_on_alone
 from k8sfromscratch.storage.applier import Applier, Published
 from k8sfromscratch.storage.arrival import Arrival, prepare
+from k8sfromscratch.storage.commit_mark import CommitMark, mark_path
 from k8sfromscratch.storage.entries import encode_member
 from k8sfromscratch.storage.filing import Filing
 from k8sfromscratch.storage.group import ALONE, BadTransferee, Group, MemberInfo, MemberRemoved, NotLeader, TransferTimedOut
@@ -70,6 +72,7 @@ class Engine:
         self.applier = Applier(opened.machine, opened.meta, self.node, self.proposals, env.clock, self._members_changed)
         self.filing = Filing(opened.backend, opened.machine, opened.meta, quota_bytes, self)
         self.replica = Replica(self.node, opened.wal, group.transport, self)
+        self._mark = CommitMark(mark_path(data_dir))
         self.failure: Exception | None = None
         """Of a disk, or the end of this membership: what is acknowledged is in the log, and nothing more is taken."""
         self._closed = self._opened = False
@@ -99,15 +102,18 @@ class Engine:
         who, now = group or ALONE, env.clock.monotonic()
 
         def work() -> Engine:
+            if who.alone_from_now:
+                go_on_alone(data_dir, env, who, quota_bytes)
             opened = open_data(data_dir, who, quota_bytes, now)
             try:
                 for folder in ("incoming", "outgoing"):
                     shutil.rmtree(data_dir / folder, ignore_errors=True)
                     (data_dir / folder).mkdir(mode=0o700)
                 engine = cls(opened, data_dir, env, quota_bytes, who)
-                if opened.meta.conf_state.voters == (who.member_id,):
-                    engine.node.campaign()
                 engine.replica.settle()
+                if engine.applier.conf_state.voters == (who.member_id,):
+                    engine.node.campaign()
+                    engine.replica.settle()
             except BaseException:
                 opened.wal.close()
                 opened.backend.close()
@@ -145,6 +151,7 @@ class Engine:
             await self.filing.commit()
         self.replica.close()
         self.filing.close()
+        self._mark.close()
 
     async def _written(self) -> None:
         while self.replica.writing is not None:
@@ -373,6 +380,8 @@ class Engine:
 
     def apply(self, entries: Sequence[Entry]) -> None:
         self.applier.apply(entries)
+        if not self._alone:
+            self._mark.move(self.applier.index)
         self.reads.serve(self.applier.index)
         if self.node.role == Role.LEADER and self.applier.term == self.node.term != self._led_term:
             self._led_term = self.node.term

@@ -14,6 +14,7 @@ import random
 import shutil
 from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -119,10 +120,11 @@ class EngineGroup:
             await self.stop(member)
         await asyncio.gather(*self.network.tasks, return_exceptions=True)
 
-    async def start(self, member: int, *, joins: bool = False) -> Engine:
+    async def start(self, member: int, *, joins: bool = False, alone: bool = False) -> Engine:
+        """`alone`: the others are lost for good."""
         env = Env(rng=random.Random(self._random.getrandbits(64)))
         group = Group(member, self.cluster, () if joins else self._first, Wire(self.network, member), HEARTBEAT_S, ELECTION_S, self._catch_up_entries)
-        engine = self.engines[member] = await Engine.open(self.path(member), env, group=group)
+        engine = self.engines[member] = await Engine.open(self.path(member), env, group=replace(group, alone_from_now=alone))
         self.running[member] = asyncio.create_task(engine.run())
         return engine
 

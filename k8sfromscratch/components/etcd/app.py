@@ -65,6 +65,7 @@ async def run(flags: EtcdFlags, env: Env) -> None:
             election_s=flags.election_timeout / 1000,
             catch_up_entries=flags.snapshot_count,
             pre_vote=flags.pre_vote,
+            alone_from_now=flags.force_new_cluster,
         )
         engine = await Engine.open(Path(flags.data_dir), env, quota_bytes=flags.quota_backend_bytes or QUOTA_BYTES, group=group)
     except (WalError, TlsError, StorageError) as error:

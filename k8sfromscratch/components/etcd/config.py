@@ -34,6 +34,7 @@ class EtcdFlags(Flags):
     initial_cluster: str = Field("", description="the members at the beginning, name=url,…; this one alone where it is empty")
     initial_cluster_state: Literal["new", "existing"] = Field("new", description="new: the cluster begins; existing: this member was added to it")
     initial_cluster_token: str = Field("etcd-cluster", description="tells clusters apart that begin with the same members")
+    force_new_cluster: bool = Field(False, description="the other members are lost for good: go on without them, with what this one knows to be committed")
     strict_reconfig_check: bool = Field(True, description="refuse changes of the members after which the cluster would have no quorum")
     pre_vote: bool = Field(True, description="a member asks whether it could win before it begins an election")
     auto_compaction_mode: Literal["periodic", "revision"] = Field("periodic", description="what --auto-compaction-retention counts")

@@ -116,7 +116,7 @@ def test_plain_http_on_the_same_port(etcd: Etcd) -> None:
         (["--initial-cluster", "http://h:1"], "not of the form name=url"),
         (["--election-timeout", "400"], "should be at least as 5 times as --heartbeat-interval[100ms]"),
         (["--listen-peer-urls", "https://127.0.0.1:1"], "needs --peer-cert-file and --peer-key-file"),
-        (["--force-new-cluster"], "unknown flag: --force-new-cluster"),
+        (["--wal-dir", "elsewhere"], "unknown flag: --wal-dir"),
         (["--listen-client-urls", "localhost:2379"], "is not of the form http://host:port"),
         (["--listen-client-urls", "https://127.0.0.1:1"], "needs --cert-file and --key-file"),
         (["--auto-compaction-retention", "soon"], "'soon' is neither"),
