@@ -112,6 +112,8 @@ def _install(wheels: Sequence[Path], made: Environment, tree: Path, compiler: st
     site = fresh / made.site[1:]
     site.mkdir(parents=True)
     quiet = ["--quiet", "--no-index", "--no-deps", "--no-compile", "--root-user-action=ignore", "--disable-pip-version-check"]
+    # The wheels were chosen for the machines' Python; pip would compare what they require with the one that it runs on.
+    quiet.append("--ignore-requires-python")
     run([sys.executable, "-m", "pip", "install", *quiet, *wheelhouse.for_nodes(made.python), "--target", site, *wheels], timeout_s=600)
     shutil.rmtree(site / "bin", ignore_errors=True)  # scripts for this host's Python
     if compiler is not None:
