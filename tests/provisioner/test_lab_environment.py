@@ -26,6 +26,7 @@ def wheel_for(python: str, directory: Path) -> Path:
 
 
 def test_a_wheel_that_only_the_machines_python_will_take_is_installed(tmp_path: Path) -> None:
+    """pip 23, which an environment of Python 3.11 begins with, compares with the Python that it runs on; newer ones do not."""
     made = Environment(OTHER, tmp_path / "d.tar.gz", "d", tmp_path / "p.tar.gz", "p", False, (tmp_path / "project", tmp_path / "dependencies"))
     fresh = environment._install([wheel_for(OTHER, tmp_path)], made, tmp_path / "dependencies", None)
     assert (fresh / made.site[1:] / "only_newer.py").read_text() == "answer = 42\n"
