@@ -81,7 +81,7 @@ class DurableStorage:
     async def lease_keep_alive(self, lease: int) -> int:
         self._check_open()
         try:
-            return self._engine.store.leases.keep_alive(lease, self._env.clock.monotonic()).ttl_s
+            return (await self._engine.lessor.renew(lease)).ttl_s
         except errors.MvccError as error:
             raise translated(error) from error
 

@@ -5,12 +5,11 @@
                          other members (`group.Transport`)
 
 A member alone is a group of one, and goes the same way: its own frame is the majority.  The parts are in `proposals`, `reads`, `replica` (the order
-of writing, sending and applying), `applier`, `filing` (the file) and `opening` (the start); here they are put together.
+of writing, sending and applying), `applier`, `filing` (the file), `lessor` and `opening` (the start); here they are put together.
 
 Nothing that is not durable can be read: a value becomes visible when its frame is on the disks of a majority, and on this one's.
 
     invariant: `applied` is the index of the last entry in the store, and the file's meta never says more than the log holds
-    invariant: only a member that leads and has applied an entry of its own term ends or renews leases: by then it knows all of them
 """
 
 import asyncio
@@ -25,7 +24,6 @@ from typing import Any, BinaryIO
 from k8sfromscratch.core.raft.node import RawNode, Status
 from k8sfromscratch.core.raft.state import Config
 from k8sfromscratch.core.raft.types import ConfChangeV2, Entry, Message, ProposalDropped, ReadState, Role, Snapshot
-from k8sfromscratch.core.rpc.etcd_messages import messages as m
 from k8sfromscratch.process.clock import Env
 from k8sfromscratch.storage.alone import go_on_alone
 from k8sfromscratch.storage.applier import Applier, Published
@@ -35,6 +33,7 @@ from k8sfromscratch.storage.entries import encode_member
 from k8sfromscratch.storage.filing import Filing
 from k8sfromscratch.storage.group import ALONE, BadTransferee, Group, MemberInfo, MemberRemoved, NotLeader, TransferTimedOut
 from k8sfromscratch.storage.interface import Unavailable
+from k8sfromscratch.storage.lessor import Lessor
 from k8sfromscratch.storage.lmdb_backend import Identity, Meta
 from k8sfromscratch.storage.machine import Kind
 from k8sfromscratch.storage.opening import Opened, open_data
@@ -52,7 +51,6 @@ FRESH_MAX = 100_000
 another member that proposes."""
 TXN_OPS_MAX = 128
 QUOTA_BYTES = 2 * 1024 * 1024 * 1024
-EXPIRE_EVERY_S = 0.5
 
 
 class Engine:
@@ -72,6 +70,7 @@ class Engine:
         self.applier = Applier(opened.machine, opened.meta, self.node, self.proposals, env.clock, self._members_changed)
         self.filing = Filing(opened.backend, opened.machine, opened.meta, quota_bytes, self)
         self.replica = Replica(self.node, opened.wal, group.transport, self)
+        self.lessor = Lessor(self.store, env.clock, lambda: self.is_leader, self._propose_as_leader, group.lease_checkpoint_s)
         self._mark = CommitMark(mark_path(data_dir))
         self.failure: Exception | None = None
         """Of a disk, or the end of this membership: what is acknowledged is in the log, and nothing more is taken."""
@@ -93,7 +92,6 @@ class Engine:
         """Snapshots on their way."""
         self._leaving_ticks: int | None = None
         """Since this member was removed: it is still heard by the others for a moment."""
-        self._revoking: set[int] = set()
 
     @classmethod
     async def open(cls, data_dir: Path, env: Env, *, quota_bytes: int = QUOTA_BYTES, group: Group | None = None) -> "Engine":
@@ -132,7 +130,7 @@ class Engine:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._tick_often(), name="ticks")
             tasks.create_task(self.filing.commit_often(), name="commits")
-            tasks.create_task(self._expire_often(), name="leases")
+            tasks.create_task(self.lessor.run(), name="leases")
 
     async def close(self) -> None:
         """Lets what is being written end, commits the file, closes.  Nothing is taken any more; a member alone does what it has taken."""
@@ -170,6 +168,14 @@ class Engine:
                 done(None, self._refusal())
             return
         self.proposals.add(kind, payload, op, done)
+        self.replica.wake()
+
+    def _propose_as_leader(self, kind: int, payload: bytes, op: Any, done: Done) -> None:
+        """What another leader must not say."""
+        if not self._serving:
+            done(None, self._refusal())
+            return
+        self.proposals.add(kind, payload, op, done, term=self.node.term)
         self.replica.wake()
 
     async def proposed(self, kind: int, payload: bytes, op: Any) -> Any:
@@ -480,20 +486,6 @@ class Engine:
         self._leaving_ticks += 1
         if self.node.role != Role.LEADER or self._leaving_ticks * self.group.heartbeat_s > 3 * self.group.election_s:
             self.fail(MemberRemoved())
-
-    async def _expire_often(self) -> None:
-        while True:
-            await asyncio.sleep(EXPIRE_EVERY_S)
-            if self.is_leader:
-                for lease in self.store.leases.expired(self._env.clock.monotonic()):
-                    self._revoke(lease)
-
-    def _revoke(self, lease: int) -> None:
-        if lease not in self._revoking and self._serving:
-            self._revoking.add(lease)
-            payload = m.LeaseRevokeRequest(ID=lease).SerializeToString()
-            self.proposals.add(Kind.REVOKE, payload, lease, lambda *_: self._revoking.discard(lease), term=self.node.term)
-            self.replica.wake()
 
 
 def _awaited() -> tuple["asyncio.Future[Any]", Done]:

@@ -140,7 +140,7 @@ class Filing:
 
     async def _commit(self) -> None:
         meta, changes = self._owner.meta(), self._machine.changes
-        leases = {lease.id: lease.ttl_s for lease in self._machine.store.leases.all()}
+        leases = self._machine.store.leases.lives()
         buckets = self._machine.buckets() if changes != self._filed_changes else None
         self.backend.begin_commit()
         await asyncio.get_running_loop().run_in_executor(self._thread, self.backend.commit, meta, leases, buckets)

@@ -255,6 +255,8 @@ class Group:
     catch_up_entries: int = field(default=5000)
     """Entries that are kept in memory for members that lag; who lags more gets a snapshot.  Upstream's number."""
     pre_vote: bool = True
+    lease_checkpoint_s: float = 0.0
+    """How often what leases have left is recorded; 0 for never, so that a new leader begins their time anew."""
     alone_from_now: bool = False
     """The others are lost for good: this member goes on without them, with what it has (`storage.alone`)."""
 

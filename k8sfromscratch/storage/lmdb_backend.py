@@ -20,6 +20,7 @@ from typing import NamedTuple
 import lmdb
 
 from k8sfromscratch.core.mvcc.key_index import Revision
+from k8sfromscratch.core.mvcc.lease import Life
 from k8sfromscratch.core.mvcc.types import KeyValue
 from k8sfromscratch.core.raft.raftpb import decode_conf_state, encode_conf_state
 from k8sfromscratch.core.raft.types import ConfState
@@ -29,6 +30,7 @@ _VALUE = struct.Struct(">QQQQI")
 _META = struct.Struct(">QQQ")
 _IDENTITY = struct.Struct(">QQ")
 _TERM = struct.Struct(">Q")
+_LIFE = struct.Struct(">QQ")
 _UNSIGNED = 2**64 - 1
 COPY = "defragmented.mdb"
 """What a defragmentation writes before it takes the file's place."""
@@ -62,7 +64,7 @@ class Frozen:
     """All of the file at one moment; `raw` are the values in the order of revisions, as they are stored."""
 
     meta: Meta
-    leases: dict[int, int]
+    leases: dict[int, Life]
     buckets: Buckets
     raw: Iterator[tuple[Revision, bytes]]
 
@@ -126,7 +128,7 @@ class LmdbBackend:
         assert self._committing is None, "commits do not overlap"
         self._committing, self._fresh = self._fresh, _Batch({}, [])
 
-    def commit(self, meta: Meta, leases: dict[int, int], buckets: Buckets | None = None) -> None:
+    def commit(self, meta: Meta, leases: dict[int, Life], buckets: Buckets | None = None) -> None:
         """Blocks on the disk: call it in a thread between begin_commit and end_commit.  None leaves the buckets as they are."""
         batch = self._committing
         assert batch is not None, "begin_commit comes first"
@@ -136,8 +138,8 @@ class LmdbBackend:
             with transaction.cursor(db=self._values) as cursor:
                 cursor.putmulti([(_REVISION.pack(*revision), _encode(kv)) for revision, kv in batch.puts.items()])
             transaction.drop(self._leases, delete=False)
-            for lease, ttl_s in leases.items():
-                transaction.put((lease & _UNSIGNED).to_bytes(8, "big"), ttl_s.to_bytes(8, "big"), db=self._leases)
+            for lease, life in leases.items():
+                transaction.put((lease & _UNSIGNED).to_bytes(8, "big"), _LIFE.pack(*life), db=self._leases)
             if buckets is not None:
                 transaction.drop(self._buckets, delete=False)
                 for name, entries in buckets.items():
@@ -151,16 +153,16 @@ class LmdbBackend:
         self._reader.abort()
         self._reader = self._env.begin(db=self._values)
 
-    def load(self) -> tuple[Meta, dict[int, int], Buckets]:
-        """What the file stands for, the leases with their time to live in seconds, and the small buckets."""
+    def load(self) -> tuple[Meta, dict[int, Life], Buckets]:
+        """What the file stands for, the leases, and the small buckets."""
         with self._env.begin() as transaction:
             return self._load(transaction)
 
-    def _load(self, transaction: lmdb.Transaction) -> tuple[Meta, dict[int, int], Buckets]:
+    def _load(self, transaction: lmdb.Transaction) -> tuple[Meta, dict[int, Life], Buckets]:
         raw = transaction.get(b"meta", db=self._meta)
         meta = _read_meta(raw, transaction.get(b"raft", db=self._meta))
         with transaction.cursor(db=self._leases) as cursor:
-            leases = {int.from_bytes(key, "big", signed=True): int.from_bytes(value, "big") for key, value in cursor}
+            leases = {int.from_bytes(key, "big", signed=True): _read_life(value) for key, value in cursor}
         buckets: dict[bytes, dict[bytes, bytes]] = {}
         with transaction.cursor(db=self._buckets) as cursor:
             for key, value in cursor:
@@ -295,6 +297,11 @@ def _only_read(path: Path) -> Iterator[dict[bytes, bytes]]:
 
 def _identity(raw: bytes | memoryview | None) -> Identity | None:
     return Identity(*_IDENTITY.unpack(raw)) if raw is not None else None
+
+
+def _read_life(raw: bytes | memoryview) -> Life:
+    """Before there were checkpoints, the time to live stood there by itself."""
+    return Life(*_LIFE.unpack(raw)) if len(raw) == _LIFE.size else Life(int.from_bytes(raw, "big"))
 
 
 def _read_meta(meta: bytes | memoryview | None, raft: bytes | memoryview | None) -> Meta:

@@ -52,6 +52,7 @@ class Kind(IntEnum):
     ROLE_GRANT_PERMISSION = 19
     ROLE_REVOKE_PERMISSION = 20
     MEMBER = 21
+    LEASE_CHECKPOINT = 22
 
 
 MESSAGES: Mapping[int, Any] = {
@@ -166,6 +167,10 @@ class Machine:
             case Kind.REVOKE:
                 events = store.revoke(op)
                 return None, store.revision, events
+            case Kind.LEASE_CHECKPOINT:
+                for lease, remaining_s in op.items():
+                    store.leases.checkpoint(lease, remaining_s)
+                return None, store.revision, []
             case Kind.ON_BEHALF:
                 self.check(op.who, op.kind, op.op)
                 return self.apply(op.kind, op.op, now)
@@ -261,6 +266,8 @@ def read(kind: int, payload: bytes) -> Any:
             return grant.ID, grant.TTL
         case Kind.REVOKE:
             return m.LeaseRevokeRequest.FromString(payload).ID
+        case Kind.LEASE_CHECKPOINT:
+            return {each.ID: each.remaining_TTL for each in m.LeaseCheckpointRequest.FromString(payload).checkpoints}
         case Kind.MEMBER:
             return decode_member(payload)
         case Kind.ON_BEHALF:

@@ -49,8 +49,7 @@ def load(backend: LmdbBackend, now: float) -> tuple[Machine, Meta]:
     machine = Machine(store)
     machine.restore(buckets)
     store.restore(backend.values(), meta.revision, meta.compact_revision)
-    for lease, ttl_s in leases.items():
-        store.leases.grant(lease, ttl_s, now)
+    store.leases.restore(leases, now)
     store.attach_leases()
     return machine, meta
 
@@ -108,7 +107,7 @@ def _begin(backend: LmdbBackend, wal: Wal, machine: Machine, meta: Meta, group: 
     voters, learners = _ids(group.first_members, learners=False), _ids(group.first_members, learners=True)
     begun = Meta(max(index, 1), machine.store.revision, machine.store.compact_revision, 1, ConfState(voters, learners))
     backend.begin_commit()
-    backend.commit(begun, {lease.id: lease.ttl_s for lease in machine.store.leases.all()}, machine.buckets())
+    backend.commit(begun, machine.store.leases.lives(), machine.buckets())
     backend.end_commit()
     return begun
 

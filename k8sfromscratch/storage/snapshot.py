@@ -22,6 +22,7 @@ from typing import BinaryIO
 from google.protobuf.message import DecodeError
 
 from k8sfromscratch.core.mvcc.key_index import Revision
+from k8sfromscratch.core.mvcc.lease import Life
 from k8sfromscratch.core.mvcc.store import MvccStore
 from k8sfromscratch.core.mvcc.types import KeyValue
 from k8sfromscratch.core.raft.node import first_start
@@ -57,7 +58,7 @@ def write_snapshot(backend: LmdbBackend, file: BinaryIO) -> None:
             writer.bucket(name, ())
         for name in (*SMALL_BUCKETS, MEMBERS, REMOVED):
             writer.bucket(name, sorted(frozen.buckets.get(name, {}).items()))
-        writer.bucket(b"lease", sorted((_number(i), m.StoredLease(ID=i, TTL=ttl_s).SerializeToString()) for i, ttl_s in frozen.leases.items()))
+        writer.bucket(b"lease", sorted((_number(i), _stored(i, life)) for i, life in frozen.leases.items()))
         writer.bucket(b"meta", _meta_entries(frozen.meta))
         writer.bucket(b"key", _key_entries(frozen))
         writer.finish()
@@ -95,7 +96,7 @@ def _check(path: Path, data: memoryview, *, signed: bool) -> None:
 
 
 def _fill(reader: Reader, backend: LmdbBackend, members: Sequence[MemberInfo]) -> int:
-    leases = {int.from_bytes(key, "big", signed=True): m.StoredLease.FromString(raw).TTL for key, raw in reader.bucket(b"lease")}
+    leases = {int.from_bytes(key, "big", signed=True): _life(raw) for key, raw in reader.bucket(b"lease")}
     buckets = {name: dict(reader.bucket(name)) for name in SMALL_BUCKETS} | Membership(members).buckets()
     voters = first_start([each.id for each in members]).conf_state
     meta = dict(reader.bucket(b"meta"))
@@ -140,6 +141,16 @@ def _key_entries(frozen: Frozen) -> Iterator[tuple[bytes, bytes]]:
             yield key, convert.kv_message(kv).SerializeToString()
         else:
             yield key + _TOMBSTONE, m.KeyValue(key=kv.key).SerializeToString()
+
+
+def _stored(lease: int, life: Life) -> bytes:
+    raw: bytes = m.StoredLease(ID=lease, TTL=life.ttl_s, RemainingTTL=life.remaining_s).SerializeToString()
+    return raw
+
+
+def _life(raw: bytes) -> Life:
+    stored = m.StoredLease.FromString(raw)
+    return Life(stored.TTL, stored.RemainingTTL)
 
 
 def _meta_entries(meta: Meta) -> list[tuple[bytes, bytes]]:

@@ -100,10 +100,11 @@ class Wire:
 
 
 class EngineGroup:
-    def __init__(self, folder: Path, members: int | Sequence[MemberInfo], *, cluster: int = CLUSTER, seed: int = 1, catch_up_entries: int = 5000) -> None:
+    def __init__(self, folder: Path, members: int | Sequence[MemberInfo], *, cluster: int = CLUSTER, seed: int = 1, **options: Any) -> None:
+        """`options` are Group's."""
         self.folder, self.network, self.cluster = folder, Network(), cluster
         self._first = [info(number) for number in range(1, members + 1)] if isinstance(members, int) else members
-        self._random, self._catch_up_entries = random.Random(seed), catch_up_entries
+        self._random, self._options = random.Random(seed), options
         self.running: dict[int, asyncio.Task[None]] = {}
 
     @property
@@ -123,7 +124,7 @@ class EngineGroup:
     async def start(self, member: int, *, joins: bool = False, alone: bool = False) -> Engine:
         """`alone`: the others are lost for good."""
         env = Env(rng=random.Random(self._random.getrandbits(64)))
-        group = Group(member, self.cluster, () if joins else self._first, Wire(self.network, member), HEARTBEAT_S, ELECTION_S, self._catch_up_entries)
+        group = Group(member, self.cluster, () if joins else self._first, Wire(self.network, member), HEARTBEAT_S, ELECTION_S, **self._options)
         engine = self.engines[member] = await Engine.open(self.path(member), env, group=replace(group, alone_from_now=alone))
         self.running[member] = asyncio.create_task(engine.run())
         return engine

@@ -11,7 +11,7 @@ import pytest
 from k8sfromscratch.core.mvcc.errors import LeaseNotFound
 from k8sfromscratch.core.raft.types import ConfChangeType, ConfChangeV2, Message, MessageType
 from k8sfromscratch.core.rpc.etcd_messages import messages as m
-from k8sfromscratch.storage import engine as engine_module
+from k8sfromscratch.storage import lessor
 from k8sfromscratch.storage.engine import Engine
 from k8sfromscratch.storage.group import (
     BadTransferee,
@@ -183,7 +183,7 @@ def test_without_a_majority_a_proposal_and_a_read_end_in_time_and_nobody_tries_a
 
 
 def test_leases_live_a_whole_time_to_live_after_a_change_of_leader_and_only_the_leader_ends_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "EXPIRE_EVERY_S", 0.01)
+    monkeypatch.setattr(lessor, "EXPIRE_EVERY_S", 0.01)
 
     async def scenario() -> None:
         async with EngineGroup(tmp_path, 3) as group:

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from k8sfromscratch.components.etcd import bootstrap, corruption
 from k8sfromscratch.components.etcd.auth import AuthServices
+from k8sfromscratch.components.etcd.certificates import Certificates, ClientTls
 from k8sfromscratch.components.etcd.cluster import ClusterServices
 from k8sfromscratch.components.etcd.compactor import compactions
 from k8sfromscratch.components.etcd.config import EtcdFlags
@@ -36,10 +37,11 @@ from k8sfromscratch.process import memory
 from k8sfromscratch.process.clock import Env
 from k8sfromscratch.process.server import serve
 from k8sfromscratch.process.service import StartError
-from k8sfromscratch.process.tls import TlsError, TlsFiles, client_context, server_context
+from k8sfromscratch.process.tls import TlsError
 from k8sfromscratch.storage.engine import QUOTA_BYTES, Engine
 from k8sfromscratch.storage.group import Group, MemberInfo, MemberRemoved
 from k8sfromscratch.storage.interface import StorageError, Unavailable
+from k8sfromscratch.storage.lessor import CHECKPOINT_EVERY_S
 from k8sfromscratch.storage.opening import identity
 from k8sfromscratch.storage.wal import WalError
 
@@ -53,7 +55,7 @@ PUBLISH_AGAIN_S = 0.1
 async def run(flags: EtcdFlags, env: Env) -> None:
     memory.settle()
     try:
-        tls = _Tls(flags)
+        tls = Certificates(flags)
         who = await _who(flags, tls.peer_client)
         peers = Peers(who.member, who.cluster, flags.initial_advertise_peer_urls, tls.peer_client, env.clock)
         group = Group(
@@ -65,6 +67,7 @@ async def run(flags: EtcdFlags, env: Env) -> None:
             election_s=flags.election_timeout / 1000,
             catch_up_entries=flags.snapshot_count,
             pre_vote=flags.pre_vote,
+            lease_checkpoint_s=CHECKPOINT_EVERY_S if flags.experimental_enable_lease_checkpoint else 0.0,
             alone_from_now=flags.force_new_cluster,
         )
         engine = await Engine.open(Path(flags.data_dir), env, quota_bytes=flags.quota_backend_bytes or QUOTA_BYTES, group=group)
@@ -84,33 +87,13 @@ async def run(flags: EtcdFlags, env: Env) -> None:
         await engine.close()
 
 
-async def _who(flags: EtcdFlags, tls: ssl.SSLContext | None) -> bootstrap.Identity:
+async def _who(flags: EtcdFlags, tls: ClientTls) -> bootstrap.Identity:
     """Raises StartError, StorageError."""
     known = await asyncio.to_thread(identity, Path(flags.data_dir))
     if known is None:
         return await bootstrap.begin(flags, tls)
     log.info("member %x of cluster %x starts again; the flags --initial-… mean nothing to it", known.member_id, known.cluster_id)
     return bootstrap.Identity(known.member_id, known.cluster_id)
-
-
-class _Tls:
-    """The contexts of a member: as a server of clients, and of peers as either side."""
-
-    def __init__(self, flags: EtcdFlags) -> None:
-        """Raises TlsError."""
-        self.client_server = self.peer_server = self.peer_client = None
-        if flags.cert_file:
-            files = TlsFiles(flags.cert_file, flags.key_file)
-            ca = flags.trusted_ca_file if flags.client_cert_auth else ""
-            self.client_server = server_context(files, client_ca_file=ca, require_client=flags.client_cert_auth, alpn=("h2", "http/1.1"))
-        if flags.peer_cert_file:
-            files = TlsFiles(flags.peer_cert_file, flags.peer_key_file)
-            required = flags.peer_client_cert_auth or bool(flags.peer_cert_allowed_cn)
-            ca = flags.peer_trusted_ca_file if required else ""
-            self.peer_server = server_context(files, client_ca_file=ca, require_client=required, alpn=("h2", "http/1.1"))
-        if flags.peer_cert_file or flags.peer_trusted_ca_file:
-            own = TlsFiles(flags.peer_cert_file, flags.peer_key_file) if flags.peer_cert_file else None
-            self.peer_client = client_context(ca_file=flags.peer_trusted_ca_file, files=own, alpn=("h2",))
 
 
 @dataclass(frozen=True)
@@ -124,7 +107,7 @@ class _Listening:
 class _Server:
     """A member that is open: its services, ports and tasks."""
 
-    def __init__(self, flags: EtcdFlags, env: Env, tls: _Tls, engine: Engine, peers: Peers, group: Group) -> None:
+    def __init__(self, flags: EtcdFlags, env: Env, tls: Certificates, engine: Engine, peers: Peers, group: Group) -> None:
         self._flags, self._env, self._engine, self._peers = flags, env, engine, peers
         self._member = member = Member(
             engine,

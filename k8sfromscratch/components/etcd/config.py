@@ -57,6 +57,8 @@ class EtcdFlags(Flags):
     # Operation
     log_level: Literal["debug", "info", "warn", "error", "panic", "fatal"] = Field("info", description="what is logged: this, and what is worse")
     config_file: str = Field("", description="a YAML file with the flags; then nothing is read from the others, nor from the environment")
+    experimental_enable_lease_checkpoint: bool = Field(False, description="record what leases have left, so that a new leader does not begin their time anew")
+    experimental_enable_lease_checkpoint_persist: bool = Field(False, description="keep these records over a restart: always done, where they are made")
     experimental_initial_corrupt_check: bool = Field(False, description="compare with the other members before clients are served")
     experimental_corrupt_check_time: Duration = Field(0.0, ge=0, description="how often the leader compares what the members hold; 0 is never")
     experimental_watch_progress_notify_interval: Duration = Field(600.0, gt=0, description="how often watches that asked for it are told that nothing happened")
@@ -95,6 +97,8 @@ class EtcdFlags(Flags):
             raise ValueError(f"--election-timeout[{self.election_timeout}ms] is too long, and should be set less than {ELECTION_MAX_MS}ms")
         if self.initial_cluster_state == "existing" and not self.initial_cluster:
             raise ValueError("--initial-cluster-state=existing needs --initial-cluster with the members that are there, and this one")
+        if self.experimental_enable_lease_checkpoint_persist and not self.experimental_enable_lease_checkpoint:
+            raise ValueError("--experimental-enable-lease-checkpoint-persist needs --experimental-enable-lease-checkpoint")
         parse_initial_cluster(self.initial_cluster)
         return self
 

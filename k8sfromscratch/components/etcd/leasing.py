@@ -120,12 +120,12 @@ class Leasing:
         await self._engine.read_barrier()
         if not self._engine.is_leader:
             raise NotLeader
-        return [self._renewed(lease) for lease in leases]
+        return [await self._renewed(lease) for lease in leases]
 
-    def _renewed(self, lease: int) -> Any:
+    async def _renewed(self, lease: int) -> Any:
         """A lease that is gone has TTL 0."""
         try:
-            ttl_s = self._engine.store.leases.keep_alive(lease, self._env.clock.monotonic()).ttl_s
+            ttl_s = (await self._engine.lessor.renew(lease)).ttl_s
         except errors.LeaseNotFound:
             ttl_s = 0
         return m.LeaseKeepAliveResponse(header=self._member.header_now(), ID=lease, TTL=ttl_s)

@@ -1,8 +1,19 @@
 """Leases: keys that go when nobody renews them.  Time is the caller's: seconds of one monotonic clock."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from k8sfromscratch.core.mvcc.errors import LeaseExists, LeaseNotFound
+
+
+class Life(NamedTuple):
+    """What every member knows of a lease's time."""
+
+    ttl_s: int
+    remaining_s: int = 0
+    """What was left when a leader last recorded it; 0 where none has since the lease was renewed."""
 
 
 @dataclass(slots=True)
@@ -10,6 +21,8 @@ class Lease:
     id: int
     ttl_s: int
     expires_at: float
+    """Kept by who leads; elsewhere it means nothing."""
+    remaining_s: int = 0
     keys: set[bytes] = field(default_factory=set)
 
 
@@ -41,9 +54,32 @@ class Leases:
         return found
 
     def promote(self, now: float) -> None:
-        """A new leader takes over: it has not seen who renewed what, so every lease lives a whole time to live from now."""
+        """A new leader takes over: it has not seen who renewed what, so every lease lives from now as long as it had left at its last checkpoint, and
+        a whole time to live where it has none."""
         for lease in self._leases.values():
-            lease.expires_at = now + lease.ttl_s
+            lease.expires_at = now + (lease.remaining_s or lease.ttl_s)
+
+    def checkpoint(self, lease: int, remaining_s: int) -> None:
+        """What a leader recorded; 0 when it was renewed.  Of a lease that was revoked meanwhile, nothing is kept."""
+        if lease in self._leases:
+            self._leases[lease].remaining_s = remaining_s
+
+    def to_checkpoint(self, now: float, longer_than_s: float) -> dict[int, int]:
+        """Lease → what is left of it, rounded up: of those long enough, and neither just renewed nor over."""
+        found = {}
+        for lease in self.all():
+            left_s = math.ceil(lease.expires_at - now)
+            if lease.ttl_s > longer_than_s and 0 < left_s < lease.ttl_s:
+                found[lease.id] = left_s
+        return found
+
+    def lives(self) -> dict[int, Life]:
+        return {lease.id: Life(lease.ttl_s, lease.remaining_s) for lease in self._leases.values()}
+
+    def restore(self, lives: Mapping[int, Life], now: float) -> None:
+        """Among those that are there, as `lives` told them."""
+        for lease, life in lives.items():
+            self.grant(lease, life.ttl_s, now).remaining_s = life.remaining_s
 
     def revoke(self, lease: int) -> list[bytes]:
         """The keys to delete with it, in order."""

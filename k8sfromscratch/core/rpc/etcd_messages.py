@@ -69,6 +69,8 @@ messages = load_proto(
     message LeaseKeepAliveResponse { ResponseHeader header = 1; int64 ID = 2; int64 TTL = 3; }
     message LeaseTimeToLiveRequest { int64 ID = 1; bool keys = 2; }
     message LeaseTimeToLiveResponse { ResponseHeader header = 1; int64 ID = 2; int64 TTL = 3; int64 grantedTTL = 4; repeated bytes keys = 5; }
+    message LeaseCheckpoint { int64 ID = 1; int64 remaining_TTL = 2; }
+    message LeaseCheckpointRequest { repeated LeaseCheckpoint checkpoints = 1; }
     message LeaseLeasesRequest {}
     message LeaseStatus { int64 ID = 1; }
     message LeaseLeasesResponse { ResponseHeader header = 1; repeated LeaseStatus leases = 2; }

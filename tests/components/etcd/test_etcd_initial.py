@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from k8sfromscratch.components.etcd.config import EtcdFlags
 from k8sfromscratch.components.etcd.environment import flags_of
 from k8sfromscratch.components.etcd.initial import InitialClusterError, check_own_part, cluster_id, member_id, parse_initial_cluster, same_members
 from k8sfromscratch.process.flags import FlagError
@@ -35,6 +36,12 @@ def test_flags_that_contradict_one_another_are_refused() -> None:
     ):
         with pytest.raises(InitialClusterError, match=said):
             check_own_part(name, urls, cluster)
+
+
+def test_leases_are_recorded_where_that_is_asked_for() -> None:
+    assert EtcdFlags(experimental_enable_lease_checkpoint=True, experimental_enable_lease_checkpoint_persist=True).experimental_enable_lease_checkpoint
+    with pytest.raises(ValueError, match="--experimental-enable-lease-checkpoint-persist needs --experimental-enable-lease-checkpoint"):
+        EtcdFlags(experimental_enable_lease_checkpoint_persist=True)
 
 
 def test_a_cluster_that_is_joined_gives_the_identifiers() -> None:
