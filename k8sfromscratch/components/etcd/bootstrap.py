@@ -10,7 +10,6 @@ to begin a cluster asks the others first whether they know it.
 
 import asyncio
 import logging
-import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from k8sfromscratch.components.etcd import peer_messages as wire
+from k8sfromscratch.components.etcd.certificates import ClientTls
 from k8sfromscratch.components.etcd.config import EtcdFlags
 from k8sfromscratch.components.etcd.initial import InitialClusterError, Urls, check_own_part, cluster_id, member_id, same_members
 from k8sfromscratch.components.etcd.peer_link import PeerRefused, connect
@@ -50,7 +50,7 @@ class Existing:
     members: tuple[MemberInfo, ...]
 
 
-async def begin(flags: EtcdFlags, tls: ssl.SSLContext | None) -> Identity:
+async def begin(flags: EtcdFlags, tls: ClientTls) -> Identity:
     """Of a member whose directory is empty.  `tls` is for asking others.  Raises StartError."""
     cluster = flags.members
     try:
@@ -62,7 +62,7 @@ async def begin(flags: EtcdFlags, tls: ssl.SSLContext | None) -> Identity:
         raise StartError(str(error)) from error
 
 
-async def _found(name: str, cluster: Mapping[str, Urls], token: str, tls: ssl.SSLContext | None) -> Identity:
+async def _found(name: str, cluster: Mapping[str, Urls], token: str, tls: ClientTls) -> Identity:
     """Raises StartError, InitialClusterError."""
     ids = {each: member_id(urls, token) for each, urls in cluster.items()}
     if len(set(ids.values())) < len(ids):
@@ -77,7 +77,7 @@ async def _found(name: str, cluster: Mapping[str, Urls], token: str, tls: ssl.SS
     return Identity(ids[name], cluster_id(ids.values()), first)
 
 
-async def _join(name: str, cluster: Mapping[str, Urls], tls: ssl.SSLContext | None) -> Identity:
+async def _join(name: str, cluster: Mapping[str, Urls], tls: ClientTls) -> Identity:
     """Raises StartError, InitialClusterError.  A member that lags may not know of this one yet: any of them will do."""
     reason: Exception | None = None
     for url in [url for each, urls in cluster.items() if each != name for url in urls]:
@@ -97,9 +97,9 @@ async def _join(name: str, cluster: Mapping[str, Urls], tls: ssl.SSLContext | No
     raise StartError(f"cannot fetch cluster info from peer urls: could not retrieve cluster information from the given URLs ({reason or 'there are none'})")
 
 
-async def _ask(url: str, tls: ssl.SSLContext | None) -> Existing:
+async def _ask(url: str, tls: ClientTls) -> Existing:
     """Raises Unavailable, PeerRefused."""
-    link = await connect(url, tls)
+    link = await connect(url, tls())
     try:
         answer = wire.pb.Members.FromString(await link.request(wire.MEMBERS, b"", (), ASK_S))
         return Existing(answer.cluster_id, tuple(info_of(m.Member.FromString(raw)) for raw in answer.members))

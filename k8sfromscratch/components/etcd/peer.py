@@ -10,11 +10,11 @@ that is down or slow, and the sender never waits.
 
 import asyncio
 import logging
-import ssl
 from collections.abc import Sequence
 from typing import Protocol
 
 from k8sfromscratch.components.etcd import peer_messages as wire
+from k8sfromscratch.components.etcd.certificates import ClientTls
 from k8sfromscratch.components.etcd.peer_link import PeerLink, PeerRefused, connect
 from k8sfromscratch.core.raft import raftpb
 from k8sfromscratch.core.raft.types import Message
@@ -48,7 +48,7 @@ class Listener(Protocol):
 
 
 class Peer:
-    def __init__(self, caller: wire.Caller, urls: Sequence[str], tls: ssl.SSLContext | None, clock: Clock, listener: Listener) -> None:
+    def __init__(self, caller: wire.Caller, urls: Sequence[str], tls: ClientTls, clock: Clock, listener: Listener) -> None:
         self.id, self.urls = caller.to, tuple(urls)
         self._caller, self._tls = caller, tls
         self._clock, self._listener = clock, listener
@@ -116,7 +116,7 @@ class Peer:
 
     async def _keep(self, url: str) -> None:
         """Returns when a link that was good is lost.  Raises Unavailable, PeerRefused for one that never was."""
-        link = await connect(url, self._tls)
+        link = await connect(url, self._tls())
         try:
             await self._probe(link)
             self._link, self._stream = link, link.open(wire.MESSAGES, self.metadata)

@@ -11,11 +11,11 @@ reached, and are answered there until the engine knows better.
 import asyncio
 import hashlib
 import logging
-import ssl
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import BinaryIO
 
 from k8sfromscratch.components.etcd import peer_messages as wire
+from k8sfromscratch.components.etcd.certificates import ClientTls
 from k8sfromscratch.components.etcd.initial import check_url
 from k8sfromscratch.components.etcd.peer import Peer
 from k8sfromscratch.components.etcd.peer_link import PeerLink, PeerRefused, connect
@@ -37,7 +37,7 @@ STRANGERS_MAX = 16
 
 
 class Peers:
-    def __init__(self, own: int, cluster: int, urls: Sequence[str], tls: ssl.SSLContext | None, clock: Clock) -> None:
+    def __init__(self, own: int, cluster: int, urls: Sequence[str], tls: ClientTls, clock: Clock) -> None:
         """`urls` are where this member is reached, unless the cluster knows better; `tls` is this member's as a client of others."""
         self.own, self.cluster, self._urls = own, cluster, tuple(urls)
         self._tls, self._clock = tls, clock
@@ -168,7 +168,7 @@ class Peers:
             peer = self[message.to]
             async with engine.snapshot_for_peer(message) as (actual, file):
                 log.info("sending a snapshot at index %d to member %x", actual.snapshot.index if actual.snapshot else 0, message.to)
-                link = await connect(peer.urls[0], self._tls)
+                link = await connect(peer.urls[0], self._tls())
                 try:
                     await _stream(link, peer.metadata, actual, file)
                 finally:
