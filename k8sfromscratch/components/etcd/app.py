@@ -41,6 +41,7 @@ from k8sfromscratch.process.tls import TlsError
 from k8sfromscratch.storage.engine import QUOTA_BYTES, Engine
 from k8sfromscratch.storage.group import Group, MemberInfo, MemberRemoved
 from k8sfromscratch.storage.interface import StorageError, Unavailable
+from k8sfromscratch.storage.lessor import CHECKPOINT_EVERY_S
 from k8sfromscratch.storage.opening import identity
 from k8sfromscratch.storage.wal import WalError
 
@@ -66,6 +67,7 @@ async def run(flags: EtcdFlags, env: Env) -> None:
             election_s=flags.election_timeout / 1000,
             catch_up_entries=flags.snapshot_count,
             pre_vote=flags.pre_vote,
+            lease_checkpoint_s=CHECKPOINT_EVERY_S if flags.experimental_enable_lease_checkpoint else 0.0,
             alone_from_now=flags.force_new_cluster,
         )
         engine = await Engine.open(Path(flags.data_dir), env, quota_bytes=flags.quota_backend_bytes or QUOTA_BYTES, group=group)
