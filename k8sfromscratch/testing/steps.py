@@ -161,9 +161,11 @@ def _wait(process: subprocess.Popen[bytes], timeout_s: float, grace_s: float) ->
     try:
         if select.select([ended], [], [], timeout_s)[0]:
             return "passed" if process.wait() == 0 else "failed"
-        os.killpg(process.pid, signal.SIGINT)
-        select.select([ended], [], [], grace_s)
+        _interrupt(process, ended, grace_s)
         return "timed out"
+    except KeyboardInterrupt:
+        _interrupt(process, ended, grace_s)  # tests take down what they made
+        raise
     finally:
         os.close(ended)
         try:
@@ -171,6 +173,11 @@ def _wait(process: subprocess.Popen[bytes], timeout_s: float, grace_s: float) ->
         except ProcessLookupError:
             pass  # nothing is left of it
         process.wait()
+
+
+def _interrupt(process: subprocess.Popen[bytes], ended: int, grace_s: float) -> None:
+    os.killpg(process.pid, signal.SIGINT)
+    select.select([ended], [], [], grace_s)
 
 
 def _copy(output: BinaryIO, file: BinaryIO, started_s: float) -> None:

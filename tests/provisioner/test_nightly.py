@@ -45,14 +45,23 @@ def test_a_failure_ends_its_group_but_what_cleans_up_runs(tmp_path: Path) -> Non
     assert (tmp_path / outcomes[3].log).read_text().split(maxsplit=1)[1] == "of its own\n"
 
 
-INTERRUPTED = """
+INTERRUPTED = '''
 import sys, threading
 from pathlib import Path
 from k8sfromscratch.testing.steps import Group, Step, run
-hangs = Step("hangs", (sys.executable, "-c", "print('begun', flush=True); import threading; threading.Event().wait()"), 60)
+waits = """
+import threading
+try:
+    print("begun", flush=True)
+    threading.Event().wait()
+finally:
+    threading.Event().wait(0.2)
+    print("what the step made is gone", flush=True)
+"""
+hangs = Step("hangs", (sys.executable, "-c", waits), 60)
 down = Step("down", (sys.executable, "-c", "print('taken down')"), 60, cleans_up=True)
 run([Group("g", "g", (hangs, down))], Path(sys.argv[1]))
-"""
+'''
 
 
 def test_an_interrupted_night_takes_down_what_it_made(tmp_path: Path) -> None:
@@ -63,6 +72,7 @@ def test_an_interrupted_night_takes_down_what_it_made(tmp_path: Path) -> None:
             pause.wait(0.05)
         night.send_signal(signal.SIGINT)
         assert "KeyboardInterrupt" in night.communicate(timeout=30)[1]
+    assert "what the step made is gone" in log.read_text()
     assert "taken down" in (tmp_path / "logs" / "g-down.log").read_text()
 
 
