@@ -27,11 +27,12 @@ from k8sfromscratch.core.raft.types import ConfChangeV2, Entry, Message, Proposa
 from k8sfromscratch.process.clock import Env
 from k8sfromscratch.storage.alone import go_on_alone
 from k8sfromscratch.storage.applier import Applier, Published
-from k8sfromscratch.storage.arrival import Arrival, prepare
+from k8sfromscratch.storage.arrival import Arrivals
 from k8sfromscratch.storage.commit_mark import CommitMark, mark_path
 from k8sfromscratch.storage.entries import encode_member
 from k8sfromscratch.storage.filing import Filing
-from k8sfromscratch.storage.group import ALONE, BadTransferee, Group, MemberInfo, MemberRemoved, NotLeader, TransferTimedOut
+from k8sfromscratch.storage.group import ALONE, BadTransferee, Group, MemberInfo, MemberRemoved, NotLeader
+from k8sfromscratch.storage.handover import hand_over
 from k8sfromscratch.storage.interface import Unavailable
 from k8sfromscratch.storage.lessor import Lessor
 from k8sfromscratch.storage.lmdb_backend import Identity, Meta
@@ -59,7 +60,6 @@ class Engine:
     def __init__(self, opened: Opened, data_dir: Path, env: Env, quota_bytes: int, group: Group) -> None:
         self.group, self._env, self._quota_bytes = group, env, quota_bytes
         self.machine, self.store = opened.machine, opened.machine.store
-        self.incoming = data_dir / "incoming"
         ticks = max(round(group.election_s / group.heartbeat_s), 2)
         timeout_ticks = round(group.request_timeout_s / group.heartbeat_s)
         config = Config(id=group.member_id, election_tick=ticks, pre_vote=group.pre_vote)
@@ -71,6 +71,8 @@ class Engine:
         self.filing = Filing(opened.backend, opened.machine, opened.meta, quota_bytes, self)
         self.replica = Replica(self.node, opened.wal, group.transport, self)
         self.lessor = Lessor(self.store, env.clock, lambda: self.is_leader, self._propose_as_leader, group.lease_checkpoint_s)
+        self.incoming = data_dir / "incoming"
+        self.arrivals = Arrivals(self.incoming, Identity(group.cluster_id, group.member_id), quota_bytes, env.clock, self)
         self._mark = CommitMark(mark_path(data_dir))
         self.failure: Exception | None = None
         """Of a disk, or the end of this membership: what is acknowledged is in the log, and nothing more is taken."""
@@ -84,10 +86,6 @@ class Engine:
         self._restored: list[Callable[[int], None]] = []
         self.on_filled: Callable[[], None] = lambda: None
         """Called when the file has come to be larger than the quota, whoever has filled it."""
-        self._arrival: Arrival | None = None
-        self._arrived = asyncio.Event()
-        self._receiving = asyncio.Lock()
-        self._receipts: set[asyncio.Task[None]] = set()
         self._sending = 0
         """Snapshots on their way."""
         self._leaving_ticks: int | None = None
@@ -142,8 +140,7 @@ class Engine:
         sound, self.failure = self.failure is None, self.failure or Unavailable("the store was closed")
         await self._written()
         self._end_all(self.failure)
-        if self._receipts:
-            await asyncio.wait(self._receipts)
+        await self.arrivals.settle()
         await self.filing.settle()
         if sound:
             await self.filing.commit()
@@ -206,7 +203,7 @@ class Engine:
     def _refusal(self) -> Exception:
         return self.failure or (MemberRemoved() if self._leaving_ticks is not None else Unavailable("the store was closed"))
 
-    def _check_serving(self) -> None:
+    def check_serving(self) -> None:
         if not self._serving:
             raise self._refusal()
 
@@ -252,7 +249,7 @@ class Engine:
     async def change_members(self, change: ConfChangeV2, member: MemberInfo | None) -> None:
         if len(change.changes) != 1:
             raise ValueError("members are changed one at a time")
-        self._check_serving()
+        self.check_serving()
         future, done = _awaited()
         self.proposals.add_change(change, member, done)
         self.replica.wake()
@@ -268,18 +265,7 @@ class Engine:
             return
         if to not in self.applier.conf_state.voters:
             raise BadTransferee
-        moved = asyncio.Event()
-        changed = lambda leader: moved.set() if leader == to else None  # noqa: E731
-        self._lead_changed.append(changed)
-        try:
-            self.node.transfer_leadership(to)
-            self.replica.wake()
-            async with asyncio.timeout(2 * self.group.election_s):
-                await moved.wait()
-        except (TimeoutError, ProposalDropped) as error:
-            raise TransferTimedOut from error
-        finally:
-            self._lead_changed.remove(changed)
+        await hand_over(self.node, to, self._lead_changed, self.replica.wake, 2 * self.group.election_s)
 
     # Other members
 
@@ -306,33 +292,19 @@ class Engine:
             yield replace(message, snapshot=Snapshot(meta.index, meta.term, meta.conf_state)), file
 
     async def receive_snapshot(self, message: Message, file: Path) -> None:
-        task = asyncio.get_running_loop().create_task(self._receive(message, file), name="receive a snapshot")
-        self._receipts.add(task)
-        task.add_done_callback(self._receipts.discard)
-        await asyncio.shield(task)
-
-    async def _receive(self, message: Message, file: Path) -> None:
-        """Goes on where its caller is cancelled: what Raft has taken is installed."""
-        assert message.snapshot is not None
-        folder, mine = self.incoming / "snapshot", Identity(self.group.cluster_id, self.group.member_id)
-        async with self._receiving:
-            try:
-                self._check_serving()
-                now = self._env.clock.monotonic()
-                self._arrival = await asyncio.to_thread(prepare, file, folder, message.snapshot, mine, self._quota_bytes, now)
-                self.step(message)
-                while self.node.log.pending_snapshot == message.snapshot:
-                    if self.replica.writing is None:
-                        self._check_serving()
-                    self._arrived.clear()
-                    await self._arrived.wait()
-            finally:
-                self._arrival = None
-                file.unlink(missing_ok=True)
-                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        await self.arrivals.receive(message, file)
 
     def told_removed(self) -> None:
         self.fail(MemberRemoved())
+
+    def installing(self, snapshot: Snapshot) -> bool:
+        """Whether Raft has taken it, and it is not in the place of everything yet."""
+        return self.node.log.pending_snapshot == snapshot
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is being written, or installed."""
+        return self.replica.writing is not None
 
     # The file
 
@@ -398,7 +370,7 @@ class Engine:
 
     def look(self) -> None:
         node = self.node
-        self._arrived.set()
+        self.arrivals.look_again.set()
         voters = self.applier.conf_state
         self._alone = voters.voters == (node.id,) and not voters.voters_outgoing and self.is_leader
         seen = (node.lead, node.role, self._led_term)
@@ -415,8 +387,7 @@ class Engine:
             self.replica.wake()
 
     async def install(self, snapshot: Snapshot) -> None:
-        arrival, before = self._arrival, self.store.revision
-        assert arrival is not None and arrival.meta.index == snapshot.index, "Raft takes no snapshot that did not arrive"
+        arrival, before = self.arrivals.of(snapshot), self.store.revision
 
         async def work() -> None:
             self.filing.replaced(arrival.file, arrival.meta)
@@ -451,7 +422,7 @@ class Engine:
         self._alone = False
         self.proposals.fail(error)
         self.reads.fail(error)
-        self._arrived.set()
+        self.arrivals.look_again.set()
 
     def _snapshot(self) -> Snapshot | None:
         filed = self.filing.filed

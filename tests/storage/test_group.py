@@ -397,7 +397,7 @@ def test_a_crash_while_a_snapshot_is_installed_leaves_the_old_state_or_the_new_o
 
 def test_a_snapshot_of_another_cluster_is_refused(tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with EngineGroup(tmp_path / "a", 1) as group, EngineGroup(tmp_path / "b", 1) as other:
+        async with EngineGroup(tmp_path / "a", 1) as group, EngineGroup(tmp_path / "b", 1, cluster=9) as other:
             from_, to = other.engines[1], group.engines[1]
             await put(from_, b"a", b"1")
             await from_.flush()
@@ -406,7 +406,6 @@ def test_a_snapshot_of_another_cluster_is_refused(tmp_path: Path) -> None:
                 received = to.incoming / "x"
                 raw = file.read()
             received.write_bytes(raw)
-            to.group = replace(to.group, cluster_id=9)
             with pytest.raises(Exception, match="of another cluster"):
                 await to.receive_snapshot(message, received)
             received.write_bytes(b"nothing of the kind")
