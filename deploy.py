@@ -24,10 +24,10 @@ if passed():
     base(_made.environment)
     pki()
     if "masters" in host.groups:
+        # First what the workers wait for.
         etcd(wheel=_wheel)
-    runtime(images=_made.images)
-    if "masters" in host.groups:
         control_plane(wheel=_wheel)
         addons(image=_made.image("addons").reference)
+    runtime(images=_made.images)
     node(wheel=_wheel)
     checks()

@@ -9,8 +9,9 @@ from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from roles.lib.cluster import masters, node_of
+from roles.lib.commands import File
 from roles.lib.component import PYTHON
-from roles.lib.files import File, files, render
+from roles.lib.files import files, render
 from roles.pki import kubeconfig
 
 DIRECTORY = "/etc/kubernetes/manifests.d"
@@ -41,13 +42,12 @@ def addons(image: str) -> None:
 
 
 class Unapplied(FactBase[list[str]]):
-    """Objects of the manifests that the cluster does not have as written."""
+    """Objects of the manifests that the cluster does not have as written, and "unknown" where it does not say."""
 
     default = list
 
     def command(self, manifests: Sequence[str]) -> str:
-        checks = "; ".join(f"{PYTHON} {SCRIPT} --check {manifest} || echo {manifest}" for manifest in manifests)
-        return f"if [ -f {SCRIPT} ]; then {checks}; else echo nothing yet; fi"
+        return f"if [ -f {SCRIPT} ]; then {PYTHON} {SCRIPT} --check {' '.join(manifests)} || echo unknown; else echo nothing yet; fi"
 
     def process(self, output: list[str]) -> list[str]:
         return output
@@ -56,5 +56,4 @@ class Unapplied(FactBase[list[str]]):
 @operation()
 def applied(manifests: Sequence[str]) -> Generator[str, None, None]:
     if host.get_fact(Unapplied, manifests=list(manifests)):
-        for manifest in manifests:
-            yield f"{PYTHON} {SCRIPT} {manifest}"
+        yield f"{PYTHON} {SCRIPT} {' '.join(manifests)}"

@@ -1,4 +1,4 @@
-"""Runs on a master: `apply.py [--check] MANIFESTS` creates or updates objects of a YAML file; `--check` only names those that differ.
+"""Runs on a master: `apply.py [--check] MANIFESTS…` creates or updates objects of YAML files; `--check` only names those that differ.
 
 An object carries a hash of its manifest as an annotation, so "does it differ" is one GET and does not depend on defaults that the
 apiserver fills in.  What is already as written is not touched.  Needs nothing but PyYAML and the master's admin.conf.
@@ -64,7 +64,8 @@ class Api:
 def main(argv: list[str]) -> None:
     check = "--check" in argv
     api = Api(KUBECONFIG)
-    for manifest in yaml.safe_load_all(Path(argv[-1]).read_text()):
+    files = [word for word in argv if word != "--check"]
+    for manifest in (manifest for file in files for manifest in yaml.safe_load_all(Path(file).read_text())):
         digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()[:16]
         manifest["metadata"].setdefault("annotations", {})[ANNOTATION] = digest
         collection, name = api.collection(manifest), manifest["metadata"]["name"]

@@ -14,8 +14,10 @@ from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from k8sfromscratch.lab.environment import VENV, Environment
+from roles.lib.commands import File, Steps
 from roles.lib.facts import MissingModules, MissingPackages, MissingUsers, Texts
-from roles.lib.files import File, files
+from roles.lib.files import files
+from roles.lib.services import PROBE
 
 PYTHON = f"{VENV}/bin/python"
 
@@ -35,8 +37,9 @@ SYSCTLS = {
 def base(wanted: Environment) -> None:
     packages(name="System packages", wanted=(f"python{wanted.python}", *PACKAGES))
     files(
-        name="Kernel settings and users",
+        name="Kernel settings, users, the probe",
         wanted=[
+            PROBE,
             File("/etc/modules-load.d/k8sfromscratch.conf", "".join(f"{module}\n" for module in MODULES)),
             File("/etc/sysctl.d/90-k8sfromscratch.conf", "".join(f"{key} = {value}\n" for key, value in SYSCTLS.items())),
             File("/etc/sysusers.d/k8sfromscratch.conf", "".join(f'u {user} - "Kubernetes component"\n' for user in USERS)),
@@ -48,24 +51,25 @@ def base(wanted: Environment) -> None:
 
 
 @operation()
-def packages(wanted: Sequence[str]) -> Generator[str, None, None]:
+def packages(wanted: Sequence[str]) -> Generator[Steps, None, None]:
     missing = host.get_fact(MissingPackages, packages=list(wanted))
     if missing:
-        yield "apt-get -qq update"
         # Another program may be at it, or what an interrupted deploy began.
-        yield f"DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout={APT_LOCK_S} install --no-install-recommends -y {' '.join(missing)}"
+        install = f"DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout={APT_LOCK_S} install --no-install-recommends -y {' '.join(missing)}"
+        yield Steps("apt-get -qq update", install)
 
 
 @operation()
-def kernel() -> Generator[str, None, None]:
+def kernel() -> Generator[Steps, None, None]:
+    commands = []
     missing = host.get_fact(MissingModules, modules=list(MODULES))
     if missing:
-        yield f"modprobe --all {' '.join(missing)}"
+        commands.append(f"modprobe --all {' '.join(missing)}")
     paths = {key: "/proc/sys/" + key.replace(".", "/") for key in SYSCTLS}
     present = host.get_fact(Texts, paths=list(paths.values()))
-    for key, value in SYSCTLS.items():
-        if present.get(paths[key]) != value:
-            yield f"sysctl --quiet --write {key}={value}"
+    commands += [f"sysctl --quiet --write {key}={value}" for key, value in SYSCTLS.items() if present.get(paths[key]) != value]
+    if commands:
+        yield Steps(*commands)
 
 
 @operation()

@@ -9,9 +9,10 @@ from k8sfromscratch.components.apiserver.config import ApiServerFlags
 from k8sfromscratch.components.controller_manager.config import ControllerManagerFlags
 from k8sfromscratch.components.scheduler.config import SchedulerFlags
 from roles.lib.cluster import masters, node_of
+from roles.lib.commands import File
 from roles.lib.component import component_unit
-from roles.lib.files import File, files
-from roles.lib.services import health_check, healthy, services
+from roles.lib.files import files
+from roles.lib.services import answers, healthy, services
 from roles.pki import REMOTE, authority, certificate, kubeconfig, service_account_keys, signing_authority, trusted_authorities
 
 LEASE_DURATION_S = 15.0
@@ -32,7 +33,7 @@ def control_plane(wheel: str) -> None:
         "kube-apiserver", "apiserver", argv=_apiserver_argv(), reads=[authority(), *own], wheel=wheel, description="Kubernetes API server"
     )
     services(name="kube-apiserver", units={"kube-apiserver.service": apiserver})
-    healthy(name="kube-apiserver is ready", unit="kube-apiserver.service", check=health_check("https://127.0.0.1:6443/readyz", ca=f"{REMOTE}/ca.crt"))
+    healthy(name="kube-apiserver is ready", units={"kube-apiserver.service": answers("https://127.0.0.1:6443/readyz", ca=f"{REMOTE}/ca.crt")})
     services(
         name="kube-controller-manager and kube-scheduler",
         units={

@@ -19,7 +19,7 @@ from k8sfromscratch.components.etcd.config import EtcdFlags
 from roles.lib.cluster import masters, node_of
 from roles.lib.component import component_unit
 from roles.lib.files import files
-from roles.lib.services import health_check, healthy, services
+from roles.lib.services import answers, healthy, services
 from roles.pki import REMOTE, certificate
 
 DATA = "/var/lib/etcd"
@@ -55,7 +55,7 @@ def etcd(wheel: str) -> None:
     )
     text = component_unit("etcd", "etcd", argv=flags.argv(), reads=certificates, wheel=wheel, description="etcd: the cluster's state")
     services(name="etcd", units={"etcd.service": text})
-    healthy(name="etcd is healthy", unit="etcd.service", check=health_check("http://127.0.0.1:2381/health"))
+    healthy(name="etcd is healthy", units={"etcd.service": answers("http://127.0.0.1:2381/health")})
 
 
 class Begun(FactBase[list[str]]):

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from roles.lib.files import File
+from roles.lib.commands import File
 from roles.lib.services import unit
 
 PYTHON = "/opt/k8sfromscratch/bin/python"

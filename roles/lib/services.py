@@ -7,20 +7,22 @@ is finished by the next, a service that nobody changed is left alone, and there 
 """
 
 import hashlib
-import io
 import shlex
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from pyinfra.api.command import FileUploadCommand
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from k8sfromscratch.lab.environment import VENV
+from roles.lib.commands import File, Steps
 from roles.lib.facts import Answers, Files, Units
-from roles.lib.files import File, render
+from roles.lib.files import render
 
 UNIT_DIRECTORY = "/etc/systemd/system"
+PROBE = File("/usr/local/lib/k8sfromscratch/probe.py", Path(__file__).with_name("probe.py").read_text(), mode="755")
+POLL_S = 0.1
 
 
 def unit(template: str, reads: Sequence[File | str] = (), **values: Any) -> str:
@@ -41,43 +43,42 @@ def inputs_of(text: str) -> str:
 
 
 @operation()
-def services(units: dict[str, str]) -> Generator[Any, None, None]:
+def services(units: dict[str, str]) -> Generator[Steps, None, None]:
     """Units by name ("etcd.service" → text), in the order they are to start: written, enabled, running from their present inputs."""
-    paths = {name: f"{UNIT_DIRECTORY}/{name}" for name in units}
-    written = host.get_fact(Files, paths=list(paths.values()))
+    wanted = {name: File(f"{UNIT_DIRECTORY}/{name}", text) for name, text in units.items()}
+    written = host.get_fact(Files, paths=[file.path for file in wanted.values()])
     states = host.get_fact(Units, units=list(units))
-    reload = False
-    for name, text in units.items():
-        state = written.get(paths[name])
-        if state is None or state.sha256 != hashlib.sha256(text.encode()).hexdigest():
-            yield FileUploadCommand(io.StringIO(text), paths[name])
-            reload = True
-        reload = reload or states[name].needs_reload
-    if reload:
-        yield "systemctl daemon-reload"
+    fresh = [file for file in wanted.values() if file.path not in written or written[file.path].sha256 != file.sha256]
+    commands = []
     disabled = [name for name in units if not states[name].enabled]
     if disabled:
-        yield f"systemctl --quiet enable {' '.join(disabled)}"
+        commands.append(f"systemctl --quiet --no-reload enable {' '.join(disabled)}")
+    if fresh or disabled or any(state.needs_reload for state in states.values()):
+        commands.append("systemctl daemon-reload")
     stale = [name for name, text in units.items() if not states[name].active or states[name].inputs != inputs_of(text)]
     if stale:
-        yield f"systemctl restart {' '.join(stale)}"
+        commands.append(f"systemctl restart {' '.join(stale)}")
+    if commands:
+        yield Steps(*commands, files=fresh)
 
 
 @operation()
-def healthy(unit: str, check: str, timeout_s: int = 60) -> Generator[str, None, None]:
-    """Waits until `check` (a shell command on the machine) succeeds; if it does not in time, fails with the unit's last log lines.
+def healthy(units: Mapping[str, str], timeout_s: int = 60) -> Generator[str, None, None]:
+    """Unit → what the probe is to ask about it (see `probe.py`).  Waits until each is well; if one is not in time, fails with its last log lines.
 
     The host's `patience` multiplies all times: a virtual machine without KVM is ten times slower, and asking it too often makes it slower yet.
     """
-    if host.get_fact(Answers, check=check):
+    if host.get_fact(Answers, check=probe(units)):
         return
     patience = getattr(host.data, "patience", None) or 1
-    timeout_s = int(timeout_s * patience)
-    wait = f"timeout {timeout_s} sh -c {shlex.quote(f'until ( {check} ) >/dev/null 2>&1; do sleep {0.2 * patience:g}; done')}"
-    yield f"{wait} || {{ echo '{unit} is not healthy after {timeout_s} s; its log ends:'; journalctl --no-pager --lines 40 --unit {unit}; exit 1; }}"
+    yield probe(units, f"--within={timeout_s * patience:g}", f"--every={POLL_S * patience:g}")
 
 
-def health_check(url: str, *, ca: str = "") -> str:
-    """A shell command that succeeds when the URL answers 200.  Our Python is the client that every machine has."""
-    context = f", context=ssl.create_default_context(cafile={ca!r})" if ca else ""
-    return f"{VENV}/bin/python -c " + shlex.quote(f"import ssl, urllib.request as r; r.urlopen({url!r}, timeout=5{context})")
+def probe(units: Mapping[str, str], *options: str) -> str:
+    """The probe's command line.  Our Python is the client that every machine has."""
+    return " ".join((f"{VENV}/bin/python", PROBE.path, *options, " , ".join(f"{unit} {check}" for unit, check in units.items())))
+
+
+def answers(url: str, *, ca: str = "") -> str:
+    """What the probe is to ask: whether the URL answers 200."""
+    return shlex.join(filter(None, ("http", url, ca)))

@@ -11,7 +11,7 @@ from k8sfromscratch.components.proxy.config import ProxyFlags
 from roles.lib.cluster import API_PORT, BALANCER_PORT, balanced, masters, node_of
 from roles.lib.component import component_unit
 from roles.lib.files import files
-from roles.lib.services import health_check, healthy, services
+from roles.lib.services import answers, healthy, services
 from roles.pki import REMOTE, authority, certificate, kubeconfig
 
 
@@ -58,9 +58,14 @@ def node(wheel: str) -> None:
             ),
         },
     )
-    healthy(name="kubelet is healthy", unit="kubelet.service", check=health_check("http://127.0.0.1:10248/healthz"))
-    healthy(name="flannel is healthy", unit="flanneld.service", check=health_check("http://127.0.0.1:10247/healthz"))
-    healthy(name="kube-proxy is healthy", unit="kube-proxy.service", check=health_check("http://127.0.0.1:10256/healthz"))
+    healthy(
+        name="kubelet, kube-proxy and flannel are healthy",
+        units={
+            "kubelet.service": answers("http://127.0.0.1:10248/healthz"),
+            "flanneld.service": answers("http://127.0.0.1:10247/healthz"),
+            "kube-proxy.service": answers("http://127.0.0.1:10256/healthz"),
+        },
+    )
 
 
 def _balancer(wheel: str) -> None:
@@ -73,4 +78,4 @@ def _balancer(wheel: str) -> None:
         "apiserver-balancer", "balancer", argv=flags.argv(), reads=[authority()], wheel=wheel, description="Way to whichever Kubernetes API server is well"
     )
     services(name="apiserver-balancer", units={"apiserver-balancer.service": text})
-    healthy(name="An apiserver is reached", unit="apiserver-balancer.service", check=health_check("http://127.0.0.1:10246/healthz"))
+    healthy(name="An apiserver is reached", units={"apiserver-balancer.service": answers("http://127.0.0.1:10246/healthz")})

@@ -20,7 +20,8 @@ from pyinfra.api.deploy import deploy
 from pyinfra.context import host
 
 from roles.lib.cluster import API_PORT, Node, api_server, masters, nodes
-from roles.lib.files import File, files, render
+from roles.lib.commands import File
+from roles.lib.files import files, render
 
 REMOTE = "/etc/kubernetes/pki"
 _LOCK = threading.Lock()

@@ -11,8 +11,9 @@ from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from roles.base import packages
+from roles.lib.commands import File
 from roles.lib.facts import ContainerdImages
-from roles.lib.files import File, files, render
+from roles.lib.files import files, render
 from roles.lib.services import healthy, services, unit
 
 PACKAGES = ("containerd", "runc", "containernetworking-plugins")
@@ -36,7 +37,7 @@ def runtime(images: Sequence[Image]) -> None:
     config = File("/etc/containerd/config.toml", render("containerd/config.toml.j2", pause_image=PAUSE_IMAGE))
     files(name="containerd's configuration", wanted=[config])
     services(name="containerd", units={"containerd.service": unit("containerd.service.j2", reads=[config])})
-    healthy(name="containerd answers", unit="containerd.service", check="ctr version")
+    healthy(name="containerd answers", units={"containerd.service": "run ctr version"})
     load_images(name="Images", wanted=images)
 
 

@@ -16,6 +16,7 @@ from pyinfra.context import ctx_host, ctx_inventory
 
 from roles.addons import Unapplied
 from roles.etcd import Begun
+from roles.lib.commands import Steps
 from roles.lib.facts import Answers, ContainerdImages, Files, FileState, MissingModules, MissingPackages, MissingUsers, Texts, Units, UnitState
 from roles.lib.services import inputs_of
 
@@ -92,14 +93,21 @@ class Machine:
 
     def execute(self, command: Any) -> None:
         if isinstance(command, FileUploadCommand):
-            if isinstance(command.src, str):
-                with open(command.src, "rb") as file:
-                    self.contents[command.dest] = file.read()
-            else:
-                self.contents[command.dest] = command.src.read().encode()
+            with open(command.src, "rb") as file:
+                self.contents[command.dest] = file.read()
             self.ran.append(f"upload {command.dest}")
             return
-        text = str(command)
+        if isinstance(command, Steps):
+            for file in command.files:
+                self.contents[file.path] = file.content.encode()
+                self.modes[file.path] = (file.mode, file.owner, file.group)
+                self.ran.append(f"write {file.path}")
+            for step in command.commands:
+                self._run(step)
+        else:
+            self._run(str(command))
+
+    def _run(self, text: str) -> None:
         self.ran.append(text)
         for pattern, effect in _COMMANDS:
             match = re.fullmatch(pattern, text, re.DOTALL)
@@ -107,10 +115,6 @@ class Machine:
                 effect(self, *match.groups())
                 return
         raise AssertionError(f"a command that the fake machine does not know: {text}")
-
-    def _place(self, owner: str, group: str, fresh: str, mode: str, path: str) -> None:
-        self.contents[path] = self.contents.pop(fresh)
-        self.modes[path] = (mode, owner, group)
 
     def _daemon_reload(self) -> None:
         self.loaded = {path.removeprefix(SYSTEMD): content.decode() for path, content in self.contents.items() if path.startswith(SYSTEMD)}
@@ -136,7 +140,7 @@ class Machine:
     def _write_stamp(self, value: str, path: str) -> None:
         self.contents[path] = f"{value}\n".encode()
 
-    def _apply(self, _manifest: str) -> None:
+    def _apply(self, _manifests: str) -> None:
         self.applied = True
 
     def _sysctl(self, key: str, value: str) -> None:
@@ -148,10 +152,8 @@ def _nothing(_machine: Machine, *_groups: str) -> None:
 
 
 _COMMANDS: list[tuple[str, Callable[..., None]]] = [
-    (r"mkdir -p [^&]+", _nothing),
-    (r"chown (\S+):(\S+) (\S+) && chmod (\S+) \S+ && mv \S+ (\S+)", Machine._place),
     (r"systemctl daemon-reload", Machine._daemon_reload),
-    (r"systemctl --quiet enable (.+)", Machine._enable),
+    (r"systemctl --quiet --no-reload enable (.+)", Machine._enable),
     (r"systemctl restart (.+)", Machine._restart),
     (r"sysctl --quiet --write (\S+)=(\S+)", Machine._sysctl),
     (r"systemd-sysusers", lambda self: self.users.update(("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"))),
@@ -164,8 +166,8 @@ _COMMANDS: list[tuple[str, Callable[..., None]]] = [
     (r"tar -xzf (\S+) -C \S+ && rm \S+", lambda self, archive: self.contents.pop(archive)),
     (r"/opt/k8sfromscratch/bin/python -m compileall .+", _nothing),
     (r"echo (\S+) > (\S+)", Machine._write_stamp),
-    (r"/opt/k8sfromscratch/bin/python /usr/local/lib/k8sfromscratch/apply.py (\S+)", Machine._apply),
-    (r"timeout \d+ sh -c .+", lambda self: setattr(self, "healthy", True)),
+    (r"/opt/k8sfromscratch/bin/python /usr/local/lib/k8sfromscratch/apply.py (.+)", Machine._apply),
+    (r"\S+/python \S+/probe.py --within=.+", lambda self: setattr(self, "healthy", True)),
 ]
 
 

@@ -30,6 +30,7 @@ import yaml
 from pyinfra.api.command import FileUploadCommand
 from pyinfra.context import ctx_host, ctx_inventory, ctx_state
 
+from roles.lib.commands import File, Steps
 from roles.lib.facts import FileState, UnitState
 from roles.lib.services import inputs_of
 
@@ -168,7 +169,6 @@ def _changes(entry: Any, **other: str) -> dict[str, Any]:
 
 
 _WORDS: list[tuple[str, str]] = [
-    (r"mkdir -p .+", ""),
     (r"DEBIAN_FRONTEND=noninteractive apt-get .* -y (.+)", r"install \1"),
     (r"rm -rf (\S+) && (\S+) -m venv .+", r"a new venv \1 of \2"),
     (r"rm -rf (\S+)/k8sfromscratch \S+/k8sfromscratch-\*", r"remove our package"),
@@ -176,35 +176,40 @@ _WORDS: list[tuple[str, str]] = [
     (r"\S+ -m compileall \S+ -j 0 (\S+)", r"compile \1"),
     (r"echo (\S+) > (\S+)", r"stamp \2 \1"),
     (r"ctr --namespace k8s.io images import --no-unpack \S+/([^/ ]+) && rm \S+", r"import \1"),
-    (r"\S+/python \S+/apply.py (\S+)", r"apply \1"),
-    (r"timeout (\d+) sh -c .*--unit (\S+); exit 1; }", r"wait up to \1 s for \2"),
+    (r"\S+/python \S+/apply.py (.+)", r"apply \1"),
+    (r"\S+/python \S+/probe.py --within=(\d+) --every=\S+ (\S+)(?: [^,]+)?(?: , (\S+) [^,]+)?(?: , (\S+) [^,]+)?", r"wait up to \1 s for \2 \3 \4"),
     (r"echo '\w+: (.*)' >&2; exit 1", r"fail: \1"),
 ]
-"""A command → what it does, in words; "" for what is not worth telling.  Others are told as they are."""
+"""A command → what it does, in words.  Others are told as they are."""
 
 
 def words(commands: list[Any]) -> list[str]:
     told: list[str] = []
     for command in commands:
         if isinstance(command, FileUploadCommand):
-            told.append(f"write {command.dest}")
-            continue
-        text = str(command).replace("'\"'\"'", "’")
-        placed = re.fullmatch(r"chown (\S+):(\S+) (\S+) && chmod (\S+) \S+ && mv \S+ (\S+)", text)
-        if placed:
-            owner, group, fresh, mode, path = placed.groups()
-            told.remove(f"write {fresh}")
-            rights = "" if (mode, owner, group) == ("644", "root", "root") else f" {mode} {owner}:{group}"
-            told.append(f"write {path}{rights}")
-            continue
-        for pattern, said in _WORDS:
-            match = re.fullmatch(pattern, text, re.DOTALL)
-            if match:
-                text = match.expand(said)
-                break
-        told += [text.replace("’", "'")] if text else []
-    # An archive is uploaded only to be unpacked or imported.
-    return [each for each in told if not each.startswith("write /var/tmp/")]
+            # An archive is uploaded only to be unpacked or imported.
+            assert command.dest.startswith("/var/tmp/"), "files that stay come with a command, with their rights from the start"
+        elif isinstance(command, Steps):
+            told += [_told(file) for file in command.files]
+            told += [_in_words(each) for each in command.commands]
+        else:
+            told.append(_in_words(str(command)))
+    return told
+
+
+def _told(file: File) -> str:
+    usual = (file.mode, file.owner, file.group) == ("644", "root", "root")
+    return f"write {file.path}" + ("" if usual else f" {file.mode} {file.owner}:{file.group}")
+
+
+def _in_words(command: str) -> str:
+    text = command.replace("'\"'\"'", "’")
+    for pattern, said in _WORDS:
+        match = re.fullmatch(pattern, text, re.DOTALL)
+        if match:
+            text = match.expand(said).rstrip()
+            break
+    return text.replace("’", "'")
 
 
 def run(

@@ -129,19 +129,19 @@ def test_a_case_that_shows_nothing_is_refused(tmp_path: Path, text: str, said: s
 
 
 @pytest.mark.parametrize(
-    ("facts", "said"),
+    ("role", "facts", "said"),
     [
-        ("{Files: {all: as wanted}}", "the role asks Answers"),
-        ("{Files: {/etc/passwd: as wanted}, Answers: {all: true}}", "the role asks Files of /usr/local/lib/k8sfromscratch/probe.py"),
-        ("{Files: {all: as wanted}, Answers: {probe.py node: true}}", "0 entries of the case are about it"),
-        ("{Files: {all: as wanted}, Answers: {probe.py: true, node: true, all: true}}", "2 entries of the case are about it"),
-        ("{Files: {all: as wanted}, Answers: {all: true}, Units: {}}", "the role never asks Units"),
-        ("{Files: {all: as wanted, /etc/passwd: absent}, Answers: {all: true}}", "the role never asks Files: /etc/passwd"),
-        ("{Files: {all: {mode: '600'}}, Answers: {all: true}}", "not a state"),
+        ("checks", "{Files: {all: as wanted}}", "the role asks Answers"),
+        ("checks", "{Answers: {kubelet.service: true}}", "0 entries of the case are about it"),
+        ("checks", "{Answers: {kubelet.service: true, node: true, all: true}}", "2 entries of the case are about it"),
+        ("checks", "{Answers: {all: true}, Units: {}}", "the role never asks Units"),
+        ("pki", "{Files: {/etc/passwd: as wanted}}", "the role asks Files of /etc/kubernetes/pki/ca.crt"),
+        ("pki", "{Files: {all: as wanted, /etc/passwd: absent}}", "the role never asks Files: /etc/passwd"),
+        ("pki", "{Files: {all: {mode: '600'}}}", "not a state"),
     ],
 )
-def test_facts_are_those_that_the_role_asks(facts: str, said: str, tmp_path: Path, cluster: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "checks" / "case.yaml"
+def test_facts_are_those_that_the_role_asks(role: str, facts: str, said: str, tmp_path: Path, cluster: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / role / "case.yaml"
     file.parent.mkdir()
     file.write_text(f"about: x\ngroups: [workers]\nfacts: {facts}\noperations: []\n")
     with pytest.raises(BadCase, match=said):

@@ -143,7 +143,7 @@ def test_addons(master: Machine, worker: Machine) -> None:
 def test_checks(worker: Machine, master: Machine) -> None:
     worker.healthy = False
     first = converges(checks, checks.checks, worker, others=[master])
-    assert any("probe.py node worker-1" in command for command in first)
+    assert any("kubelet.service node worker-1" in command for command in first)
 
 
 def test_a_changed_flag_restarts_just_that_service(worker: Machine, master: Machine) -> None:
@@ -186,8 +186,10 @@ def test_a_file_with_the_wrong_mode_or_owner_is_put_right(master: Machine, worke
 def test_a_slow_machine_is_waited_for_longer_and_asked_less_often(master: Machine, data: dict[str, Any]) -> None:
     def said(patience: int | None) -> str:
         machine = Machine("master-1", "192.0.2.11", ["masters"], {**data, "patience": patience}, healthy=False)
-        module = SimpleNamespace(healthy=services.healthy, role=SimpleNamespace(_inner=lambda: module.healthy(unit="etcd.service", check="true", timeout_s=60)))
+        module = SimpleNamespace(
+            healthy=services.healthy, role=SimpleNamespace(_inner=lambda: module.healthy(units={"etcd.service": "run true"}, timeout_s=60))
+        )
         return run_role(module, module.role, machine)[0]  # type: ignore[arg-type]
 
-    assert said(None).startswith("timeout 60 sh -c") and "sleep 0.2;" in said(None)
-    assert said(5).startswith("timeout 300 sh -c") and "sleep 1;" in said(5)
+    assert " --within=60 --every=0.1 etcd.service " in said(None)
+    assert " --within=300 --every=0.5 etcd.service " in said(5)

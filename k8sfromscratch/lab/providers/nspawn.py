@@ -4,7 +4,7 @@ A machine is a directory (`.lab/machines/NAME`) and one process, `systemd-nspawn
 have in common (the Python environment, the node image) and of what is its own, so making one copies nothing and programs are in memory once:
 
     .lab/machines/NAME/upper        what differs: its address, name and keys, and all it ever writes
-                       containerd   /var/lib/containerd: an overlay cannot hold the overlays of containers
+                       containerd   /var/lib/containerd: an overlay cannot hold the overlays of containers; has the images from the start (`image_store`)
                        root, work   where the overlay is mounted, and the kernel's scratch space
     .cache/shipped                  seen by the machine as /var/cache/k8sfromscratch, so that archives need no upload
 
@@ -21,7 +21,7 @@ import time
 import uuid
 from pathlib import Path
 
-from k8sfromscratch.lab import artifacts, cgroups, keys, layers, network, node_image, seed
+from k8sfromscratch.lab import artifacts, cgroups, image_store, keys, layers, network, node_image, seed
 from k8sfromscratch.lab.environment import SHIPPED
 from k8sfromscratch.lab.errors import LabError, MissingTool, NotReady
 from k8sfromscratch.lab.providers.base import Provider, answers_ssh
@@ -122,14 +122,16 @@ class NspawnProvider(Provider):
                 raise LabError(f"machine {machine.name} was made by an earlier version of this lab: `make lab-down` first")
             return
         image = self.image()
-        made = artifacts.ensure().environment
-        fits = made.compiled and (image / made.interpreter.lstrip("/")).exists()
-        trees = [*(made.trees if fits else ()), image]
+        made = artifacts.ensure()
+        environment = made.environment
+        fits = environment.compiled and (image / environment.interpreter.lstrip("/")).exists()
+        trees = [*(environment.trees if fits else ()), image]
         fresh = place.with_suffix(".new")
         shutil.rmtree(fresh, ignore_errors=True)
         for part in ("upper", "work", "root", "containerd"):
             (fresh / part).mkdir(parents=True)
         (fresh / "upper").chmod(0o755)
+        image_store.give(image_store.ensure(image, made.images), fresh / "containerd")
         for name, (mode, text) in self._own_files(machine).items():
             file = fresh / "upper" / name
             _make_directories_like(image, fresh / "upper", Path(name).parent)
