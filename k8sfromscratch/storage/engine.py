@@ -348,6 +348,10 @@ class Engine:
     # As `replica` and `filing` call it
 
     @property
+    def alone(self) -> bool:
+        return self._alone
+
+    @property
     def stalled(self) -> bool:
         return self.filing.backend.fresh >= 2 * FRESH_MAX
 

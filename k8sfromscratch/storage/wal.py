@@ -65,7 +65,7 @@ class Found:
 
 
 class Wal:
-    """`append` and `restart` block on the disk: call them in a thread, one at a time."""
+    """`append`, `restart` and `drop_below` block on the disk: one `append` or `restart` at a time; `drop_below` may go on beside it, in a thread."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

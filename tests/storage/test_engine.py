@@ -13,7 +13,7 @@ from k8sfromscratch.core.mvcc.types import Compare, DeleteOp, PutOp, RangeOp
 from k8sfromscratch.core.raft.types import Entry, HardState
 from k8sfromscratch.process.clock import Env
 from k8sfromscratch.storage import engine as engine_module
-from k8sfromscratch.storage import filing, proposals
+from k8sfromscratch.storage import filing, proposals, replica
 from k8sfromscratch.storage.durable import DurableStorage
 from k8sfromscratch.storage.engine import QUOTA_BYTES, Engine
 from k8sfromscratch.storage.interface import NoSpace, Unavailable
@@ -209,7 +209,33 @@ def test_writes_wait_for_a_file_that_cannot_keep_up(tmp_path: Path, monkeypatch:
     run(scenario)
 
 
-def test_a_log_that_fails_takes_nothing_more_and_ends_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("quick_s", "here"), [(float("inf"), [True, True, False]), (0.0, [False] * 3)])
+def test_a_single_write_is_synced_at_once_where_the_disk_was_quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_s: float, here: list[bool]) -> None:
+    monkeypatch.setattr(replica, "QUICK_S", quick_s)
+    append, loop_thread, found = Wal.append, threading.get_ident(), []
+
+    def seen(log: Wal, entries: Sequence[Entry], state: HardState | None) -> None:
+        found.append(threading.get_ident() == loop_thread)
+        append(log, entries, state)
+
+    async def scenario() -> None:
+        storage, running = await opened(tmp_path)
+        await storage.txn([], [PutOp(b"first", b"")])
+        monkeypatch.setattr(Wal, "append", seen)
+        for number in range(2):
+            await storage.txn([], [PutOp(b"%d" % number, b"")])
+        await asyncio.gather(*(storage.txn([], [PutOp(b"%d" % number, b"")]) for number in range(3)))
+        assert (await storage.range(RangeOp(b"\0", b"\0"))).count == 4
+        await closed(storage, running)
+
+    run(scenario)
+    assert found == here
+
+
+@pytest.mark.parametrize("quick_s", [float("inf"), 0.0])
+def test_a_log_that_fails_takes_nothing_more_and_ends_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_s: float) -> None:
+    monkeypatch.setattr(replica, "QUICK_S", quick_s)
+
     async def scenario() -> None:
         storage, running = await opened(tmp_path)
         await storage.txn([], [PutOp(b"a", b"1")])
