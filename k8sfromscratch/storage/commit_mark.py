@@ -22,8 +22,7 @@ class CommitMark:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             if os.fstat(descriptor).st_size < _INDEX.size:
-                os.pwrite(descriptor, bytes(mmap.PAGESIZE), 0)  # so that the disk has room for it
-                os.fsync(descriptor)
+                os.pwrite(descriptor, bytes(mmap.PAGESIZE), 0)  # so that there is room for it
             self._page = mmap.mmap(descriptor, _INDEX.size)
         finally:
             os.close(descriptor)

@@ -143,7 +143,7 @@ class Engine:
         await self.arrivals.settle()
         await self.filing.settle()
         if sound:
-            await self.filing.commit()
+            await self.filing.finish()
         self.replica.close()
         self.filing.close()
         self._mark.close()

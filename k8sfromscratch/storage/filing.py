@@ -119,6 +119,11 @@ class Filing:
         self.filed, self._filed_changes = meta, self._machine.changes
         self._measure()
 
+    async def finish(self) -> None:
+        """At the end: files what is not, so that the next start has little to read of the log."""
+        if self.filed.index < self._owner.meta().index:
+            await self.commit()
+
     async def settle(self) -> None:
         """Returns when nobody changes the file."""
         while self._busy is not None:

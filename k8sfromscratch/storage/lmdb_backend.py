@@ -95,10 +95,10 @@ class LmdbBackend:
 
     def _open(self) -> None:
         self._env = lmdb.open(str(self._folder), map_size=self._map_bytes, max_dbs=4, metasync=True, sync=True, writemap=False, max_readers=8, mode=0o600)
-        self._values = self._env.open_db(b"values")
-        self._leases = self._env.open_db(b"leases")
-        self._meta = self._env.open_db(b"meta")
-        self._buckets = self._env.open_db(b"buckets")
+        with self._env.begin(write=True) as transaction:  # one for all: each that makes something is synced twice
+            self._values, self._leases, self._meta, self._buckets = (
+                self._env.open_db(name, transaction) for name in (b"values", b"leases", b"meta", b"buckets")
+            )
         self._reader = self._env.begin(db=self._values)
 
     def put(self, revision: Revision, kv: KeyValue) -> None:
@@ -128,8 +128,8 @@ class LmdbBackend:
         assert self._committing is None, "commits do not overlap"
         self._committing, self._fresh = self._fresh, _Batch({}, [])
 
-    def commit(self, meta: Meta, leases: dict[int, Life], buckets: Buckets | None = None) -> None:
-        """Blocks on the disk: call it in a thread between begin_commit and end_commit.  None leaves the buckets as they are."""
+    def commit(self, meta: Meta, leases: dict[int, Life], buckets: Buckets | None = None, identity: Identity | None = None) -> None:
+        """Blocks on the disk: call it in a thread between begin_commit and end_commit.  None leaves the buckets, and whose file it is, as they are."""
         batch = self._committing
         assert batch is not None, "begin_commit comes first"
         with self._guard, self._env.begin(write=True) as transaction:
@@ -147,6 +147,8 @@ class LmdbBackend:
                         transaction.put(name + b"\0" + key, value, db=self._buckets)
             transaction.put(b"meta", _META.pack(meta.index, meta.revision, meta.compact_revision), db=self._meta)
             transaction.put(b"raft", _TERM.pack(meta.term) + encode_conf_state(meta.conf_state), db=self._meta)
+            if identity is not None:
+                transaction.put(b"identity", _IDENTITY.pack(*identity), db=self._meta)
 
     def end_commit(self) -> None:
         self._committing = None

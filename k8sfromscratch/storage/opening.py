@@ -75,7 +75,8 @@ def _open(backend: LmdbBackend, wal: Wal, group: Group, now: float) -> Opened:
     mine, there = Identity(group.cluster_id, group.member_id), backend.identity()
     if there is None:
         meta = _begin(backend, wal, machine, meta, group, now)
-        backend.identify(mine)
+        if backend.identity() is None:
+            backend.identify(mine)
     elif there != mine:
         raise ForeignData(
             f"the data is of member {there.member_id:x} in cluster {there.cluster_id:x}, and this is member {mine.member_id:x} of cluster {mine.cluster_id:x}"
@@ -89,7 +90,7 @@ def _open(backend: LmdbBackend, wal: Wal, group: Group, now: float) -> Opened:
 
 def _begin(backend: LmdbBackend, wal: Wal, machine: Machine, meta: Meta, group: Group, now: float) -> Meta:
     """The first state of a member: what the group begins with, and what a store without Raft has had.  A directory in which this was done and the
-    identity is missing (a crash between the two) begins with what is filed."""
+    identity is missing, which an earlier version could leave behind, begins with what is filed."""
     if meta.term:
         return meta
     index = meta.index
@@ -107,7 +108,7 @@ def _begin(backend: LmdbBackend, wal: Wal, machine: Machine, meta: Meta, group: 
     voters, learners = _ids(group.first_members, learners=False), _ids(group.first_members, learners=True)
     begun = Meta(max(index, 1), machine.store.revision, machine.store.compact_revision, 1, ConfState(voters, learners))
     backend.begin_commit()
-    backend.commit(begun, machine.store.leases.lives(), machine.buckets())
+    backend.commit(begun, machine.store.leases.lives(), machine.buckets(), Identity(group.cluster_id, group.member_id))
     backend.end_commit()
     return begun
 
