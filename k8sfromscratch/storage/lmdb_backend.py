@@ -11,7 +11,7 @@ import os
 import struct
 import threading
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +27,7 @@ from k8sfromscratch.core.raft.types import ConfState
 
 _REVISION = struct.Struct(">QQ")
 _VALUE = struct.Struct(">QQQQI")
+_VALUE_BYTES, _unpack_value, _new = _VALUE.size, _VALUE.unpack_from, tuple.__new__
 _META = struct.Struct(">QQQ")
 _IDENTITY = struct.Struct(">QQ")
 _TERM = struct.Struct(">Q")
@@ -70,7 +71,7 @@ class Frozen:
 
     def values(self) -> Iterator[tuple[Revision, KeyValue]]:
         for revision, raw in self.raw:
-            yield revision, _decode(raw, revision)
+            yield revision, _decode(raw)
 
 
 @dataclass(slots=True)
@@ -110,8 +111,23 @@ class LmdbBackend:
             kv = self._committing.puts.get(revision)
         if kv is None:
             raw = self._reader.get(_REVISION.pack(*revision))
-            kv = _decode(raw, revision) if raw is not None else None
+            kv = _decode(raw) if raw is not None else None
         return kv
+
+    def get_all(self, revisions: Sequence[Revision]) -> list[KeyValue]:
+        """In one call of LMDB: that for each took two thirds of a Range of a hundred keys."""
+        fresh, committing = self._fresh.puts, self._committing.puts if self._committing is not None else {}
+        waiting = {revision: fresh.get(revision) or committing[revision] for revision in revisions if revision in fresh or revision in committing}
+        filed = [revision for revision in revisions if revision not in waiting] if waiting else revisions
+        with self._reader.cursor() as cursor:
+            found = cursor.getmulti([_REVISION.pack(*revision) for revision in filed])
+        if len(found) != len(filed):
+            raise KeyError(next(revision for revision in filed if self.get(revision) is None))
+        values = [_decode(raw) for _, raw in found]
+        if not waiting:
+            return values
+        rest = iter(values)
+        return [waiting.get(revision) or next(rest) for revision in revisions]
 
     def drop(self, revisions: Iterable[Revision]) -> None:
         for revision in revisions:
@@ -187,7 +203,7 @@ class LmdbBackend:
         with self._env.begin(db=self._values) as transaction, transaction.cursor() as cursor:
             for key, raw in cursor:
                 main, sub = _REVISION.unpack(key)
-                yield (main, sub), _decode(raw, (main, sub))
+                yield (main, sub), _decode(raw)
 
     @contextmanager
     def frozen(self) -> "Iterator[Frozen]":
@@ -317,7 +333,8 @@ def _encode(kv: KeyValue) -> bytes:
     return _VALUE.pack(kv.create_revision, kv.mod_revision, kv.version, kv.lease & _UNSIGNED, len(kv.key)) + kv.key + kv.value
 
 
-def _decode(raw: bytes, revision: Revision) -> KeyValue:
-    created, modified, version, lease, length = _VALUE.unpack_from(raw)
-    split = _VALUE.size + length
-    return KeyValue(raw[_VALUE.size : split], raw[split:], created, modified, version, lease if lease < 2**63 else lease - 2**64)
+def _decode(raw: bytes) -> KeyValue:
+    created, modified, version, lease, length = _unpack_value(raw)
+    split = _VALUE_BYTES + length
+    # Not KeyValue(…), which takes twice as long: a Range makes as many as it has keys.
+    return _new(KeyValue, (raw[_VALUE_BYTES:split], raw[split:], created, modified, version, lease if lease < 2**63 else lease - 2**64))

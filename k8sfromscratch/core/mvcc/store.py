@@ -42,6 +42,10 @@ class Backend(Protocol):
 
     def get(self, revision: Revision) -> KeyValue | None: ...
 
+    def get_all(self, revisions: Sequence[Revision]) -> Sequence[KeyValue]:
+        """Of revisions that are there, in their order.  Raises KeyError."""
+        ...
+
     def drop(self, revisions: Iterable[Revision]) -> None: ...
 
 
@@ -54,6 +58,9 @@ class MemoryBackend:
 
     def get(self, revision: Revision) -> KeyValue | None:
         return self._values.get(revision)
+
+    def get_all(self, revisions: Sequence[Revision]) -> Sequence[KeyValue]:
+        return [self._values[revision] for revision in revisions]
 
     def drop(self, revisions: Iterable[Revision]) -> None:
         for revision in revisions:
@@ -101,7 +108,7 @@ class MvccStore:
         if op.count_only:
             return RangeResult((), count, False, self.revision)
         wanted = revisions[: op.limit] if op.limit > 0 else revisions
-        kvs = [self._value(revision) for revision in wanted]
+        kvs = self._backend.get_all(wanted)
         return RangeResult([_without_value(kv) for kv in kvs] if op.keys_only else kvs, count, len(wanted) < count, self.revision)
 
     def events(self, key: bytes, range_end: bytes, since: int, until: int, *, prev_kv: bool) -> Iterator[tuple[int, list[Event]]]:

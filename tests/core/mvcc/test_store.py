@@ -29,6 +29,9 @@ class Values:
     def get(self, revision: Revision) -> KeyValue | None:
         return self.values.get(revision)
 
+    def get_all(self, revisions: Sequence[Revision]) -> list[KeyValue]:
+        return [self.values[revision] for revision in revisions]
+
     def drop(self, revisions: Iterable[Revision]) -> None:
         for revision in revisions:
             del self.values[revision]
