@@ -33,7 +33,15 @@ def control_plane(wheel: str) -> None:
         "kube-apiserver", "apiserver", argv=_apiserver_argv(), reads=[authority(), *own], wheel=wheel, description="Kubernetes API server"
     )
     services(name="kube-apiserver", units={"kube-apiserver.service": apiserver})
-    healthy(name="kube-apiserver is ready", units={"kube-apiserver.service": answers("https://127.0.0.1:6443/readyz", ca=f"{REMOTE}/ca.crt")})
+    # They start together, in the time that each takes to load.
+    healthy(
+        name="etcd and kube-apiserver are well",
+        units={
+            "etcd.service": answers("http://127.0.0.1:2381/health"),
+            "kube-apiserver.service": answers("https://127.0.0.1:6443/readyz", ca=f"{REMOTE}/ca.crt"),
+        },
+        timeout_s=120,
+    )
     services(
         name="kube-controller-manager and kube-scheduler",
         units={

@@ -1,9 +1,10 @@
 """etcd: the cluster's state, one member on each master.  Clients and members show certificates of etcd's own authority.
 
-    all masters: are they those that began? ─► certificates ─► etcd started ─► (all have started) ─► healthy
+    all masters: are they those that began? ─► certificates ─► etcd started ─► (all have started) ─► the control plane's role, which waits
 
-A member of a new cluster is healthy when most members are there, so none is waited for before all were started.  Once it has begun, a member goes by what
-its data says and not by flags; a cluster whose masters have changed is refused, since new members that know nothing of it would begin another.
+A member of a new cluster is healthy when most members are there, so none is waited for before all were started; by then the apiservers may load as
+well.  Once it has begun, a member goes by what its data says and not by flags; a cluster whose masters have changed is refused, since new members
+that know nothing of it would begin another.
 """
 
 import re
@@ -19,7 +20,7 @@ from k8sfromscratch.components.etcd.config import EtcdFlags
 from roles.lib.cluster import masters, node_of
 from roles.lib.component import component_unit
 from roles.lib.files import files
-from roles.lib.services import answers, healthy, services
+from roles.lib.services import services
 from roles.pki import REMOTE, certificate
 
 DATA = "/var/lib/etcd"
@@ -55,7 +56,6 @@ def etcd(wheel: str) -> None:
     )
     text = component_unit("etcd", "etcd", argv=flags.argv(), reads=certificates, wheel=wheel, description="etcd: the cluster's state")
     services(name="etcd", units={"etcd.service": text})
-    healthy(name="etcd is healthy", units={"etcd.service": answers("http://127.0.0.1:2381/health")})
 
 
 class Begun(FactBase[list[str]]):

@@ -31,6 +31,9 @@ LEASE_DURATION_S = 40
 LEASE_RENEWAL_S = 10.0
 STATUS_CHECK_S = 10.0
 STATUS_CHECK_NOT_READY_S = 1.0
+STATUS_CHECK_STARTING_S = 0.2
+"""Until it is ready for the first time, or has not become so within `STARTING_S`: pods wait for that."""
+STARTING_S = 60.0
 STATUS_REPORT_S = 300.0
 RETRY_S = 1.0
 
@@ -66,13 +69,15 @@ class NodeReporter:
     # Status
 
     async def _keep_status(self) -> None:
+        starting, began_s = True, self._env.clock.monotonic()
         while True:
             pause_s = RETRY_S
             try:
                 found = await self._find()
                 await self._report(found)
                 ready = found.readiness is not None and found.readiness.runtime and found.readiness.network
-                pause_s = STATUS_CHECK_S if ready else STATUS_CHECK_NOT_READY_S
+                starting = starting and not ready and self._env.clock.monotonic() < began_s + STARTING_S
+                pause_s = STATUS_CHECK_S if ready else STATUS_CHECK_STARTING_S if starting else STATUS_CHECK_NOT_READY_S
             except (ApiError, TransportError) as error:
                 log.warning("node %s: status was not reported: %s", self._settings.name, error)
             await asyncio.sleep(pause_s)

@@ -19,12 +19,14 @@ from k8sfromscratch.testing.virtual import EPOCH, run_virtual
 
 SETTINGS = NodeSettings("n1", ("10.0.0.1",), "n1", labels={"zone": "a"}, taints=[{"key": "k", "effect": "NoSchedule"}])
 
+READY, NO_NETWORK = RuntimeReadiness(True, True), RuntimeReadiness(True, False)
+
 
 class Runtime:
     """As much of a runtime as a node's status asks for; `readiness` is what a test makes of it."""
 
     def __init__(self) -> None:
-        self.answer: RuntimeReadiness | RuntimeUnavailable = RuntimeReadiness(True, True)
+        self.answer: RuntimeReadiness | RuntimeUnavailable = READY
         self.pod_cidrs: list[str] = []
 
     async def version(self) -> RuntimeVersion:
@@ -42,12 +44,13 @@ class Runtime:
         self.pod_cidrs.append(pod_cidr)
 
 
-def reported(tell, tmp_path, settings: NodeSettings = SETTINGS, register: bool = True) -> None:
+def reported(tell, tmp_path, settings: NodeSettings = SETTINGS, register: bool = True, answer: RuntimeReadiness = READY) -> None:
     async def main(env: Env) -> None:
         server = ApiServer(LocalStorage.memory(env), env)
         await server.start()
         client = Client(DirectTransport(server.handle, LOOPBACK))
         runtime = Runtime()
+        runtime.answer = answer
         reporter = asyncio.create_task(NodeReporter(client, env, runtime, settings, tmp_path, register=register).run())
         await asyncio.sleep(2)
         await tell(client, runtime, env)
@@ -184,3 +187,33 @@ def test_pressure_and_what_is_kept_free():
     assert status["nodeInfo"]["containerRuntimeVersion"] == "unknown://"
     moved = {**status, "addresses": [{"type": "InternalIP", "address": "10.0.0.9"}]}
     assert status_patch(status, moved)["status"]["addresses"][0] == {"$patch": "replace"}
+
+
+def test_a_node_that_starts_is_ready_as_soon_as_its_network_is(tmp_path):
+    async def tell(client, runtime, env):
+        assert ready(await client.get(NODES, "n1"))["status"] == "False"
+        runtime.answer = READY
+        await asyncio.sleep(0.25)
+        assert ready(await client.get(NODES, "n1"))["status"] == "True"
+
+    reported(tell, tmp_path, answer=NO_NETWORK)
+
+
+def test_one_that_does_not_become_ready_is_looked_at_less_often(tmp_path):
+    async def tell(client, runtime, env):
+        asked = 0
+
+        async def readiness() -> RuntimeReadiness:
+            nonlocal asked
+            asked += 1
+            return NO_NETWORK
+
+        runtime.readiness = readiness
+        await asyncio.sleep(10)
+        assert asked == 50
+        await asyncio.sleep(60)
+        asked = 0
+        await asyncio.sleep(10)
+        assert asked == 10
+
+    reported(tell, tmp_path, answer=NO_NETWORK)
