@@ -70,23 +70,33 @@ def encode_frame(body: bytes, salt: bytes, at: int) -> bytes:
 
 
 def records(path: Path, form: Form, *, last: bool) -> Iterator[tuple[int, bytes]]:
-    """(kind, payload) of all; a torn end of the last segment is cut off.  Raises WalError."""
+    """(kind, payload) of all; a torn end of the last segment is cut off, and its last frame is made sure of.  Raises WalError."""
     if not form.version:
         return
     data, salt = path.read_bytes(), form.salt
-    at = HEADER.size if salt else 0
+    before = at = HEADER.size if salt else 0
     while at < len(data):
         size, body = _frame_at(data, at, salt)
         if body is None:
             torn = at + size >= len(data) if size else not _frame_behind(data, at + 1, salt)
             if not last or not torn:
                 raise WalError(f"{path}: the frame at byte {at} is damaged and good ones follow: the disk or someone has changed it; restore from a backup")
-            with path.open("r+b") as file:
-                file.truncate(at)
-                os.fsync(file.fileno())
-            return
+            break
         yield from _records(body)
-        at += size
+        before, at = at, at + size
+    if last:
+        _make_sure(path, before, data[before:at])
+
+
+def _make_sure(path: Path, at: int, frame: bytes) -> None:
+    """The last frame may be known to the kernel only: the process was killed before its sync, or the sync failed, and then the kernel takes what it
+    has for written.  It is about to count as being on the disk, so it is written once more, and synced.  What is behind it goes."""
+    with path.open("r+b") as file:
+        file.truncate(at + len(frame))
+        file.seek(at)
+        file.write(frame)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _header_checksum(header: bytes, salt: bytes, at: int) -> int:

@@ -127,17 +127,17 @@ class Wal:
     def begin(self, found: Found, state: HardState) -> None:
         """Makes the log ready for `append`, behind what was found."""
         self._state = state
+        empty = self._segments and self._segments[-1].path.stat().st_size <= HEADER.size
+        if empty:
+            self._segments.pop().path.unlink()  # a crash left it with nothing in it: the next has its number
         if found.void or not self._segments:
             self._restart(found.offset, found.offset_term, [])
-            return
-        last = self._segments[-1]
-        self._size = last.path.stat().st_size
-        if self._size > HEADER.size:
-            self._file, self._salt = os.open(last.path, os.O_WRONLY | os.O_APPEND), frames.form_of(last.path, last=True).salt
+        elif empty:
+            self._new_segment(self._segments[-1].sequence + 1)
         else:
-            self._segments.pop()  # a crash left it with nothing in it: it is made anew, under the same number
-            last.path.unlink()
-            self._new_segment(last.sequence)
+            last = self._segments[-1].path
+            self._size, self._salt = last.stat().st_size, frames.form_of(last, last=True).salt
+            self._file = os.open(last, os.O_WRONLY | os.O_APPEND)
 
     # Writing
 
@@ -184,9 +184,7 @@ class Wal:
 
     def _write(self, body: bytes) -> None:
         data = frames.encode_frame(body, self._salt, self._size)
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self._file, view) :]
+        _write_all(self._file, data)
         os.fdatasync(self._file)
         self._size += len(data)
 
@@ -200,15 +198,10 @@ class Wal:
         path = self._folder / f"{sequence:016x}-{self.next_index:016x}.wal"
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
         header, self._salt = frames.new_header()
-        os.write(self._file, header)
+        _write_all(self._file, header)
         os.fsync(self._file)
         self._size = len(header)
-        for place in (self._folder, self._folder.parent):
-            folder = os.open(place, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+        sync_folders(self._folder, self._folder.parent)
         self._write(_encode_state(self._state) + body)
         self._segments.append(_Segment(sequence, self.next_index, path))
 
@@ -223,6 +216,8 @@ class _Reader:
         self._folder, self._filed, self._keep = folder, filed, keep
         self._base: tuple[int, int] | None = None
         """What the entries follow; None while it is not known, in a log whose beginning was dropped."""
+        self._floor = 0
+        """What a snapshot has, and so nothing replaces."""
         self._entries: list[Entry] = []
         self._state: HardState | None = None
         self._first = 0
@@ -238,21 +233,20 @@ class _Reader:
                     self._state = HardState(*_STATE.unpack(payload))
                 case 3:
                     self._base = _RESTART.unpack(payload)
+                    self._floor = self._base[0]
                     self._entries.clear()
                 case _:
                     raise WalError(f"{path}: a record of the unknown kind {kind}: was it written by a newer version?")
 
     def _entry(self, path: Path, entry: Entry) -> None:
         entries = self._entries
-        if entries:
-            at = entry.index - entries[0].index
-            good = 0 <= at <= len(entries)
-            if good:
-                del entries[at:]
-        else:
-            good = self._base is None or entry.index == self._base[0] + 1
-        if not good:
+        first = entries[0].index if entries else self._base[0] + 1 if self._base is not None else entry.index
+        if self._floor < entry.index < first:  # replaces what stood in a segment that was dropped, or was trimmed here: a leader could not commit it
+            entries.clear()
+            self._base, first = None, entry.index
+        if not first <= entry.index <= first + len(entries):
             raise WalError(f"{path}: entry {entry.index} does not follow what is there: the disk or someone has changed it; restore from a backup")
+        del entries[entry.index - first :]
         entries.append(entry)
         if len(entries) > 2 * self._keep + 1000:
             self._trim()
@@ -284,6 +278,23 @@ class _Reader:
         if entries:
             self._trim()
         return Found(*self._base, entries, self._state)
+
+
+def sync_folders(*folders: Path) -> None:
+    """So that what was made or renamed in them is found there after the power has failed."""
+    for each in folders:
+        descriptor = os.open(each, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _write_all(file: int, data: bytes) -> None:
+    """A disk that is nearly full takes a part."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file, view) :]
 
 
 def _encode(kind: int, payload: bytes) -> bytes:

@@ -1,5 +1,6 @@
 """What a crash can do to the log is mended; what it cannot is refused."""
 
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -248,3 +249,97 @@ def test_a_segment_of_an_unknown_format_is_refused(tmp_path: Path) -> None:
     segment.write_bytes(b"kfslog9\n" + segment.read_bytes()[8:])
     with pytest.raises(WalError, match="of a newer version"):
         read(tmp_path)
+
+
+def test_entries_give_way_in_a_later_segment_than_they_stood_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A follower's that no leader could commit: where they began is dropped, and what is left of them comes before what replaced them."""
+    log, _ = opened(tmp_path)
+    log.append(entries(1, [b""] * 3), None)
+    monkeypatch.setattr(wal, "SEGMENT_BYTES", 0)
+    log.append(entries(4, [b"never"] * 3), None)
+    monkeypatch.setattr(wal, "SEGMENT_BYTES", 10_000)
+    log.append(entries(3, [b"new"] * 5, term=2), None)
+    log.drop_below(5)
+    log.close()
+    assert len(list(tmp_path.glob("*.wal"))) == 1
+    log, found = opened(tmp_path, 5, 2)
+    log.close()
+    assert not found.void and [(e.index, e.term, e.data) for e in found.entries] == [(6, 2, b"new"), (7, 2, b"new")]
+
+
+def test_entries_give_way_that_were_not_kept_while_the_log_is_read(tmp_path: Path) -> None:
+    log, _ = opened(tmp_path)
+    log.append(entries(1, [b"never"] * 3000), None)
+    log.append(entries(500, [b"new"] * 3500, term=2), None)
+    log.close()
+    log, found = opened(tmp_path, 3900, 2, keep=10)
+    log.close()
+    assert (found.offset, found.offset_term, found.void) == (3890, 2, False)
+    assert [(e.index, e.term) for e in found.entries] == [(index, 2) for index in range(3891, 4000)]
+
+
+def test_what_a_snapshot_has_gives_way_to_nothing(tmp_path: Path) -> None:
+    log, _ = opened(tmp_path)
+    log.restart(5, 1, entries(6, [b"behind"]), None)
+    log.append(entries(5, [b"x"], term=2), None)
+    log.close()
+    with pytest.raises(WalError, match="entry 5 does not follow"):
+        read(tmp_path)
+
+
+def test_the_last_frame_is_written_again_and_synced_before_it_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who was killed before its sync, or whose sync failed, finds in the kernel's memory what the disk may not have."""
+    write(tmp_path, BATCHES)
+    (segment,) = tmp_path.glob("*.wal")
+    whole = segment.read_bytes()
+    last = whole.rindex(frames.MAGIC)
+    synced: list[bytes] = []
+    fsync = os.fsync
+
+    def watched(descriptor: int) -> None:
+        if Path(f"/proc/self/fd/{descriptor}").readlink() == segment:
+            synced.append(segment.read_bytes())
+        fsync(descriptor)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", watched)
+        before = segment.stat().st_mtime_ns
+        assert read(tmp_path) == ALL
+        assert synced == [whole] and segment.stat().st_mtime_ns > before
+        segment.write_bytes(whole[:-1])
+        assert read(tmp_path) == ALL[:4]
+        assert synced[1:] == [whole[:last]]
+
+        def broken(descriptor: int) -> None:
+            raise OSError(5, "Input/output error")
+
+        patched.setattr(os, "fsync", broken)
+        with pytest.raises(OSError, match="Input/output"):
+            read(tmp_path)
+
+
+def test_a_log_that_gives_way_behind_a_segment_with_nothing_in_it_leaves_no_gap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two crashes: one while the log was restarted behind a snapshot, the next before what it replaces is gone."""
+    write(tmp_path, BATCHES)
+    (tmp_path / f"{1:016x}-{10:016x}.wal").write_bytes(b"")
+    unlink = Path.unlink
+
+    def crash(path: Path, missing_ok: bool = False) -> None:
+        if path.stat().st_size:
+            raise OSError(5, "the power fails")
+        unlink(path)
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="power"):
+        patched.setattr(Path, "unlink", crash)
+        opened(tmp_path, 9, 1)
+    assert len(list(tmp_path.glob("*.wal"))) == 2
+    log, found = opened(tmp_path, 9, 1)
+    log.close()
+    assert (found.offset, found.void, found.entries) == (9, False, [])
+
+
+def test_a_disk_that_takes_a_part_of_a_segments_header_gets_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda file, data: real(file, data[:7]))
+    write(tmp_path, BATCHES)
+    assert read(tmp_path) == ALL
