@@ -16,7 +16,7 @@ from tempfile import NamedTemporaryFile
 from typing import BinaryIO, Protocol
 
 from k8sfromscratch.storage.interface import Unavailable
-from k8sfromscratch.storage.lmdb_backend import LmdbBackend, Meta
+from k8sfromscratch.storage.lmdb_backend import CopyFailed, LmdbBackend, Meta
 from k8sfromscratch.storage.machine import Machine
 from k8sfromscratch.storage.snapshot import write_snapshot
 
@@ -102,9 +102,19 @@ class Filing:
                 yield meta, file
 
     async def defragment(self) -> None:
-        """Copies the file without its free pages, and goes on with the copy.  Writes are logged and answered meanwhile."""
+        """Copies the file without its free pages, and goes on with the copy.  Writes are logged and answered meanwhile.  Raises CopyFailed."""
+        failed: list[CopyFailed] = []
+
+        async def work() -> None:
+            try:
+                await self._defragment()
+            except CopyFailed as error:  # the file is as it was, and others wait for it
+                failed.append(error)
+
         async with self._long_work:
-            await self.exclusively(self._defragment)
+            await self.exclusively(work)
+        if failed:
+            raise failed[0]
 
     async def exclusively(self, work: Callable[[], Awaitable[None]]) -> None:
         """Has it done when nobody else changes the file; its failure is the member's.  Who waits may be cancelled: it goes on."""

@@ -24,6 +24,8 @@ from k8sfromscratch.core.mvcc.lease import Life
 from k8sfromscratch.core.mvcc.types import KeyValue
 from k8sfromscratch.core.raft.raftpb import decode_conf_state, encode_conf_state
 from k8sfromscratch.core.raft.types import ConfState
+from k8sfromscratch.storage.folders import sync_folders
+from k8sfromscratch.storage.interface import StorageError
 
 _REVISION = struct.Struct(">QQ")
 _VALUE = struct.Struct(">QQQQI")
@@ -47,6 +49,10 @@ class Meta:
     term: int = 0
     """Of the entry at `index`; 0 in a file that was made before there was Raft, or has nothing of it yet."""
     conf_state: ConfState = field(default_factory=ConfState)
+
+
+class CopyFailed(StorageError):
+    """There is no room for a copy of the file, which itself is as it was."""
 
 
 class Identity(NamedTuple):
@@ -95,12 +101,15 @@ class LmdbBackend:
         self._open()
 
     def _open(self) -> None:
+        new = not (self._folder / "data.mdb").exists()
         self._env = lmdb.open(str(self._folder), map_size=self._map_bytes, max_dbs=4, metasync=True, sync=True, writemap=False, max_readers=8, mode=0o600)
         with self._env.begin(write=True) as transaction:  # one for all: each that makes something is synced twice
             self._values, self._leases, self._meta, self._buckets = (
                 self._env.open_db(name, transaction) for name in (b"values", b"leases", b"meta", b"buckets")
             )
         self._reader = self._env.begin(db=self._values)
+        if new:
+            sync_folders(self._folder, self._folder.parent)
 
     def put(self, revision: Revision, kv: KeyValue) -> None:
         self._fresh.puts[revision] = kv
@@ -246,12 +255,17 @@ class LmdbBackend:
         return read_meta(path)
 
     def _copy(self, path: Path) -> None:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        """Raises CopyFailed, and leaves nothing of it."""
         try:
-            self._env.copyfd(descriptor, compact=True)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            try:
+                self._env.copyfd(descriptor, compact=True)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except (lmdb.Error, OSError) as error:
+            path.unlink(missing_ok=True)
+            raise CopyFailed(f"the database could not be copied: {error}") from error
 
     def adopt(self, copy: Path, *, other_content: bool = False) -> None:
         """Puts the copy in the file's place.  A crash finds one or the other, whole.  With other content, what waits for a commit is given up."""
@@ -261,11 +275,7 @@ class LmdbBackend:
             self._reader.abort()
             self._env.close()
             copy.replace(self._folder / "data.mdb")
-            descriptor = os.open(self._folder, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            sync_folders(self._folder)
             self._open()
 
     def size_bytes(self) -> tuple[int, int]:

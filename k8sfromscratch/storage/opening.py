@@ -17,6 +17,7 @@ from k8sfromscratch.core.mvcc.errors import MvccError
 from k8sfromscratch.core.mvcc.store import MvccStore
 from k8sfromscratch.core.raft.node import Start
 from k8sfromscratch.core.raft.types import NONE, ConfState, HardState
+from k8sfromscratch.storage.folders import sync_folders
 from k8sfromscratch.storage.frames import WalError
 from k8sfromscratch.storage.group import ForeignData, Group, MemberInfo
 from k8sfromscratch.storage.lmdb_backend import Identity, LmdbBackend, Meta, read_identity
@@ -56,7 +57,9 @@ def load(backend: LmdbBackend, now: float) -> tuple[Machine, Meta]:
 
 def open_data(data_dir: Path, group: Group, quota_bytes: int, now: float) -> Opened:
     """Blocks: for a thread.  Raises WalError, ForeignData, OSError."""
-    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not data_dir.exists():
+        data_dir.mkdir(mode=0o700, parents=True)
+        sync_folders(data_dir.parent)
     wal = Wal(data_dir / "wal")
     backend = None
     try:
@@ -83,7 +86,7 @@ def _open(backend: LmdbBackend, wal: Wal, group: Group, now: float) -> Opened:
         )
     wal.drop_old()
     found = wal.read(meta.index, meta.term, group.catch_up_entries)
-    state = _hard_state(found, meta, group.member_id)
+    state = _hard_state(found, meta, group)
     wal.begin(found, state)
     return Opened(machine, backend, wal, meta, Start(meta.conf_state, state, found.entries, found.offset, found.offset_term, meta.index))
 
@@ -117,14 +120,26 @@ def _ids(members: Iterable[MemberInfo], *, learners: bool) -> tuple[int, ...]:
     return tuple(sorted(each.id for each in members if each.is_learner == learners))
 
 
-def _hard_state(found: Found, meta: Meta, member: int) -> HardState:
-    """Raises WalError where a vote may have been given that nothing is known of any more."""
+def _hard_state(found: Found, meta: Meta, group: Group) -> HardState:
+    """Raises WalError where a vote may have been given, or a write acknowledged, that nothing is known of any more."""
     state = found.state
     if state is None:
-        if meta.index > 1 and meta.conf_state.voters != (member,):
-            raise WalError("the write-ahead log is missing: this member does not know how it has voted; remove it from the cluster and add it again")
+        if not group.alone_from_now:
+            _check_beginning(meta, group.member_id)
         state = HardState(meta.term, NONE, meta.index)
     if state.term < meta.term:  # a crash between a leader's snapshot and its term: nothing was said in that term yet
         state = HardState(meta.term, NONE, state.commit)
     last = found.offset + len(found.entries)
     return state._replace(commit=min(max(state.commit, meta.index), last))
+
+
+def _check_beginning(meta: Meta, member: int) -> None:
+    """There need be no log only where nothing was done since the file was made: in the term before the first leader's.  Raises WalError."""
+    if meta.conf_state.voters == (member,):
+        if meta.term > 1:
+            raise WalError(
+                "the write-ahead log is missing, and what was acknowledged last may have stood only there; restore from a backup, or begin once with "
+                "--force-new-cluster to go on with what the database has"
+            )
+    elif meta.index > 1:
+        raise WalError("the write-ahead log is missing: this member does not know how it has voted; remove it from the cluster and add it again")

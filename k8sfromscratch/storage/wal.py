@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 from k8sfromscratch.core.raft.types import Entry, EntryType, HardState
 from k8sfromscratch.storage import frames
+from k8sfromscratch.storage.folders import sync_folders
 from k8sfromscratch.storage.frames import HEADER, RECORD, WalError
 
 __all__ = ["Found", "Record", "Wal", "WalError"]
@@ -278,16 +279,6 @@ class _Reader:
         if entries:
             self._trim()
         return Found(*self._base, entries, self._state)
-
-
-def sync_folders(*folders: Path) -> None:
-    """So that what was made or renamed in them is found there after the power has failed."""
-    for each in folders:
-        descriptor = os.open(each, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _write_all(file: int, data: bytes) -> None:

@@ -1,8 +1,10 @@
 """Data directories that were made otherwise than by a member's first start: by a store without Raft, by a restore, by another member."""
 
 import asyncio
+import os
 import struct
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import lmdb
@@ -102,6 +104,42 @@ def test_a_member_whose_log_was_lost_does_not_vote_again(tmp_path: Path) -> None
                 segment.unlink()
             with pytest.raises(WalError, match="remove it from the cluster and add it again"):
                 await Engine.open(group.path(3), Env(), group=Group(3, group.cluster, (info(1), info(2), info(3))))
+
+    run(scenario)
+
+
+def test_a_lone_member_whose_log_was_lost_says_so_and_goes_on_with_its_file_where_it_is_told_to(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        engine = await Engine.open(tmp_path, Env())
+        await put(engine, b"a", b"1")
+        await engine.close()
+        for segment in (tmp_path / "wal").glob("*.wal"):
+            segment.unlink()
+        for _ in range(2):
+            with pytest.raises(WalError, match="acknowledged last may have stood only there"):
+                await Engine.open(tmp_path, Env())
+        for group in (replace(ALONE, alone_from_now=True), ALONE):
+            engine = await Engine.open(tmp_path, Env(), group=group)
+            assert get(engine, b"a") == b"1" and engine.is_leader
+            await engine.close()
+
+    run(scenario)
+
+
+def test_the_names_of_what_is_made_are_synced_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or the power fails, and the first acknowledged writes are in files that nobody finds."""
+    synced, fsync = set(), os.fsync
+
+    def watched(descriptor: int) -> None:
+        synced.add(Path(f"/proc/self/fd/{descriptor}").readlink())
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
+
+    async def scenario() -> None:
+        engine = await Engine.open(tmp_path / "data", Env())
+        await engine.close()
+        assert {tmp_path, tmp_path / "data", tmp_path / "data" / "db", tmp_path / "data" / "wal"} <= synced
 
     run(scenario)
 

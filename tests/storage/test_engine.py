@@ -1,6 +1,7 @@
 """The engine on a disk that is slow, small, taken, or broken."""
 
 import asyncio
+import os
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -17,7 +18,7 @@ from k8sfromscratch.storage import filing, proposals, replica
 from k8sfromscratch.storage.durable import DurableStorage
 from k8sfromscratch.storage.engine import QUOTA_BYTES, Engine
 from k8sfromscratch.storage.interface import NoSpace, Unavailable
-from k8sfromscratch.storage.lmdb_backend import LmdbBackend, Meta
+from k8sfromscratch.storage.lmdb_backend import COPY, CopyFailed, LmdbBackend, Meta
 from k8sfromscratch.storage.wal import Wal, WalError
 
 FIRST_INDEX = 2
@@ -277,5 +278,43 @@ def test_a_file_that_fails_ends_the_process_and_the_log_has_everything(tmp_path:
         again, running = await opened(tmp_path)
         assert [kv.value for kv in (await again.range(RangeOp(b"a"))).kvs] == [b"1"]
         await closed(again, running)
+
+    run(scenario)
+
+
+def test_a_defragmentation_without_room_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filing, "COMMIT_EVERY_S", 0.001)
+    fsync, commit, gate, waits = os.fsync, filing.Filing.commit, Gate(), asyncio.Event()
+
+    def full(descriptor: int) -> None:
+        if Path(f"/proc/self/fd/{descriptor}").readlink().name == COPY:
+            gate.pass_through()
+            raise OSError(28, "No space left on device")
+        fsync(descriptor)
+
+    async def watched(self: filing.Filing) -> None:
+        if self._busy is not None and self._busy.get_name() == "file":
+            waits.set()
+        await commit(self)
+
+    monkeypatch.setattr(filing.Filing, "commit", watched)
+
+    async def scenario() -> None:
+        storage, running = await opened(tmp_path)
+        await storage.txn([], [PutOp(b"a", b"1")])
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "fsync", full)
+            defragmenting = asyncio.create_task(storage._engine.defragment())
+            await asyncio.to_thread(gate.reached.wait, 20)
+            await storage.txn([], [PutOp(b"c", b"3")])
+            await waits.wait()
+            gate.open()
+            with pytest.raises(CopyFailed, match="No space left"):
+                await defragmenting
+        assert not (tmp_path / "db" / COPY).exists()
+        await storage.txn([], [PutOp(b"b", b"2")])
+        await storage._engine.defragment()
+        assert (await storage.range(RangeOp(b"\0", b"\0"))).count == 3 and not running.done()
+        await closed(storage, running)
 
     run(scenario)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -90,4 +90,5 @@ class EtcdCollector(Collector):
 def registry_of(collector: EtcdCollector) -> CollectorRegistry:
     registry = CollectorRegistry()
     registry.register(collector)
+    ProcessCollector(registry=registry)
     return registry

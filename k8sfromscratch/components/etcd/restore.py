@@ -23,6 +23,7 @@ from pydantic import Field, model_validator
 from k8sfromscratch.components.etcd.initial import Urls, check_own_part, cluster_id, member_id, parse_initial_cluster
 from k8sfromscratch.process.flags import FlagError, Flags
 from k8sfromscratch.storage.engine import QUOTA_BYTES
+from k8sfromscratch.storage.folders import sync_folders
 from k8sfromscratch.storage.group import MemberInfo
 from k8sfromscratch.storage.lmdb_backend import Identity, LmdbBackend
 from k8sfromscratch.storage.snapshot import SnapshotError, read_snapshot
@@ -75,7 +76,9 @@ def restore(snapshot: Path, data_dir: Path, beginning: Beginning, *, quota_bytes
             backend.identify(beginning.identity)
         finally:
             backend.close()
+        sync_folders(made / "db", made)
         made.rename(data_dir)
+        sync_folders(data_dir.parent)
     except BaseException:
         shutil.rmtree(made, ignore_errors=True)
         raise

@@ -217,6 +217,14 @@ def test_a_followers_snapshot_has_what_was_acknowledged_elsewhere(cluster: EtcdC
         assert [each["name"] for each in alone.json("member", "list")["members"]] == [one.name]
 
 
+def test_etcdctl_finds_ten_thousand_keys_bearable(cluster: EtcdCluster) -> None:
+    """It asks /metrics how much memory a member has."""
+    endpoints = [f"--endpoints=http://{cluster.members[0].endpoint}"]
+    said = cluster.ctl("check", "datascale", "--load=s", "--auto-compact", "--auto-defrag", *endpoints)
+    assert "PASS: Approximate system memory used" in said and "Defragmented" in said
+    assert cluster.ctl("get", "--prefix", "/etcdctl-check-datascale/", "--keys-only") == ""
+
+
 def _number(hexadecimal: str) -> int:
     return int(hexadecimal, 16)
 
