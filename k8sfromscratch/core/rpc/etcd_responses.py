@@ -44,8 +44,15 @@ def put_response(result: PutResult, header: bytes) -> bytes:
 def range_response(result: RangeResult, header: bytes) -> bytes:
     parts = [b"\x0a", varint(len(header)), header]
     for kv in result.kvs:
-        written = key_value(kv)
-        parts += (b"\x12", varint(len(written)), written)
+        key, value, created, modified, version, lease = kv
+        if value and not lease:  # as nearly all are: a third quicker than `key_value`, and the value is copied once less
+            front = b"\x0a%b%b\x10%b\x18%b\x20%b\x2a%b" % (
+                varint(len(key)), key, varint(created), varint(modified), varint(version), varint(len(value)),
+            )  # fmt: skip
+            parts += (b"\x12", varint(len(front) + len(value)), front, value)
+        else:
+            written = key_value(kv)
+            parts += (b"\x12", varint(len(written)), written)
     if result.more:
         parts.append(b"\x18\x01")
     if result.count:
