@@ -117,11 +117,18 @@ class Reader:
         """Raises BboltError."""
         self._data = memoryview(data)
         self._page_bytes = PAGE_BYTES
+        try:
+            self._buckets = self._read_root()
+        except BaseException:
+            self.release()
+            raise
+
+    def _read_root(self) -> dict[bytes, bytes]:
         metas = [meta for meta in (self._meta(at) for at in self._meta_places()) if meta is not None]
         if not metas:
             raise BboltError("this is no bbolt database: neither of its first pages describes one")
         _, self._page_bytes, root = max(metas)
-        self._buckets = {key: value for flags, key, value in self._entries(root, 0) if flags & _BUCKET_ELEMENT}
+        return {key: value for flags, key, value in self._entries(root, 0) if flags & _BUCKET_ELEMENT}
 
     def bucket(self, name: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Its entries in the order of keys; none where there is no such bucket.  Raises BboltError."""

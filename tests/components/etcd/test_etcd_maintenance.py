@@ -103,6 +103,10 @@ def test_a_snapshot_that_was_changed_is_refused_and_nothing_is_written_over(etcd
     file.write_bytes(whole[:-32])
     refused = restore_ours(file, target)
     assert refused.returncode == 1 and "use --skip-hash-check" in refused.stderr and not target.exists()
+    file.write_bytes(whole[: len(whole) // 2])
+    refused = restore_ours(file, target, "--skip-hash-check")
+    assert refused.returncode == 1 and "is cut off" in refused.stderr and "Traceback" not in refused.stderr and not target.exists()
+    file.write_bytes(whole[:-32])
     assert restore_ours(file, target, "--skip-hash-check").returncode == 0
     refused = restore_ours(file, target, "--skip-hash-check")
     assert refused.returncode == 1 and "is there already" in refused.stderr
