@@ -211,7 +211,7 @@ class NspawnProvider(Provider):
         if known is None:
             return
         if known.pid is not None and self._running(name):
-            # SIGTERM makes nspawn ask its systemd to power off; its death takes the whole machine with it.
+            # SIGTERM makes nspawn ask its systemd to power off; what a killed one leaves goes with the cgroup.
             os.kill(known.pid, signal.SIGKILL if power_off else signal.SIGTERM)
             deadline = time.monotonic() + STOP_TIMEOUT_S
             while self._running(name):
