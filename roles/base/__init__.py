@@ -85,18 +85,17 @@ def environment(wanted: Environment) -> Generator[Any, None, None]:
     present = host.get_fact(Texts, paths=list(stamps.values()))
     new_dependencies = present.get(stamps["dependencies"]) != wanted.dependencies_hash
     if new_dependencies:
-        yield f"rm -rf {VENV} && {wanted.interpreter} -m venv --without-pip {VENV}"
-        yield from _unpacked(wanted.dependencies, wanted, wanted.site)
-        yield f"echo {wanted.dependencies_hash} > {stamps['dependencies']}"
+        fresh = f"rm -rf {VENV} && {wanted.interpreter} -m venv --without-pip {VENV}"
+        stamp = f"echo {wanted.dependencies_hash} > {stamps['dependencies']}"
+        yield from _unpacked(wanted.dependencies, wanted, wanted.site, before=fresh, after=stamp)
     if new_dependencies or present.get(stamps["project"]) != wanted.project_hash:
-        yield f"rm -rf {wanted.site}/k8sfromscratch {wanted.site}/k8sfromscratch-*"
-        yield from _unpacked(wanted.project, wanted, f"{wanted.site}/k8sfromscratch")
-        yield f"echo {wanted.project_hash} > {stamps['project']}"
+        gone = f"rm -rf {wanted.site}/k8sfromscratch {wanted.site}/k8sfromscratch-*"
+        stamp = f"echo {wanted.project_hash} > {stamps['project']}"
+        yield from _unpacked(wanted.project, wanted, f"{wanted.site}/k8sfromscratch", before=gone, after=stamp)
 
 
-def _unpacked(archive: Path, wanted: Environment, what: str) -> Generator[Any, None, None]:
+def _unpacked(archive: Path, wanted: Environment, what: str, *, before: str, after: str) -> Generator[Any, None, None]:
     there = f"/var/tmp/{archive.name}"
     yield FileUploadCommand(str(archive), there)
-    yield f"tar -xzf {there} -C {wanted.site} && rm {there}"
-    if not wanted.compiled:
-        yield f"{PYTHON} -m compileall -q -j 0 {what}"
+    compiling = [] if wanted.compiled else [f"{PYTHON} -m compileall -q -j 0 {what}"]
+    yield Steps(before, f"tar -xzf {there} -C {wanted.site} && rm {there}", *compiling, after)

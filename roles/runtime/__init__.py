@@ -11,7 +11,7 @@ from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from roles.base import packages
-from roles.lib.commands import File
+from roles.lib.commands import File, Steps
 from roles.lib.facts import ContainerdImages
 from roles.lib.files import files, render
 from roles.lib.services import healthy, services, unit
@@ -48,8 +48,8 @@ def load_images(wanted: Sequence[Image]) -> Generator[Any, None, None]:
     # Not unpacked before a container is made of it: most machines never run most images.  But a machine that needs patience would not be done within
     # the time that making a container may take, time and again.
     unpacking = "" if (getattr(host.data, "patience", None) or 1) > 1 else "--no-unpack "
-    for image in wanted:
-        if present.get(image.reference) != image.digest:
-            archive = f"/var/tmp/{image.archive.name}"
-            yield FileUploadCommand(str(image.archive), archive)
-            yield f"ctr --namespace k8s.io images import {unpacking}{shlex.quote(archive)} && rm {shlex.quote(archive)}"
+    missing = {f"/var/tmp/{image.archive.name}": image for image in wanted if present.get(image.reference) != image.digest}
+    for there, image in missing.items():
+        yield FileUploadCommand(str(image.archive), there)
+    if missing:
+        yield Steps(*(f"ctr --namespace k8s.io images import {unpacking}{shlex.quote(there)} && rm {shlex.quote(there)}" for there in missing))
