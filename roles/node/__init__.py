@@ -65,6 +65,8 @@ def node(wheel: str) -> None:
             "flanneld.service": answers("http://127.0.0.1:10247/healthz"),
             "kube-proxy.service": answers("http://127.0.0.1:10256/healthz"),
         },
+        # Flannel's is up to the control plane, which a worker may be far ahead of.
+        timeout_s=180,
     )
 
 
