@@ -2,8 +2,8 @@
 
     node image ─► its containerd, in a chroot of its own ─► import, unpack ─► .cache/containerd/HASH ─► /var/lib/containerd of nspawn machines
 
-To unpack an image took a machine longer than to start its cluster, and all of them do it at once.  Nobody changes an unpacked file (a
-container writes to layers of its own), so machines get hard links; only containerd's databases are each machine's own.  What a machine lacks of the
+To unpack an image took machines longer than anything else, and all of them did it at once.  Nobody changes an unpacked file (a container
+writes to a layer of its own), so machines get hard links; only containerd's databases are each machine's own.  What a machine lacks of the
 images is imported by the runtime role, as on any other.
 """
 
@@ -16,9 +16,6 @@ from pathlib import Path
 from k8sfromscratch.lab.images import Image
 from k8sfromscratch.lab.record import CACHE_DIR
 from k8sfromscratch.lab.shell import run
-
-VERSION = 1
-"""Of the way in which it is made."""
 
 KEPT = ("io.containerd.content.v1.content", "io.containerd.metadata.v1.bolt", "io.containerd.snapshotter.v1.overlayfs")
 """What is of images; the rest, an identity among it, is for each machine to make."""
@@ -48,7 +45,6 @@ kill $containerd
 wait $containerd || true
 """
 
-
 _LOCK = threading.Lock()
 
 
@@ -59,7 +55,7 @@ def ensure(node_image: Path, images: Collection[Image]) -> Path:
 
 
 def _ensure(node_image: Path, images: Collection[Image]) -> Path:
-    made_from = [str(VERSION), node_image.name, CONFIG, MAKE, *(f"{image.reference} {image.digest}" for image in images)]
+    made_from = [node_image.name, CONFIG, MAKE, *KEPT, *(f"{image.reference} {image.digest}" for image in images)]
     directory = CACHE_DIR / "containerd"
     store = directory / hashlib.sha256("\n".join(made_from).encode()).hexdigest()[:16]
     if store.exists():
