@@ -66,6 +66,11 @@ def machine_id(name: str) -> str:
     raise NotReady(f"Vagrant has no machine {name}: `vagrant up` makes it")
 
 
+def by_libvirt(name: str) -> bool:
+    """Whether it is a machine of vagrant-libvirt."""
+    return (dotfile() / "machines" / name / "libvirt" / "id").exists()
+
+
 def states(machine_readable: str) -> dict[str, str]:
     """Machine → state, of `vagrant status --machine-readable`: lines of `time,machine,type,data`."""
     rows = [line.split(",") for line in machine_readable.splitlines()]

@@ -35,6 +35,9 @@ STATUS_CHECK_STARTING_S = 0.2
 """Until it is ready for the first time, or has not become so within `STARTING_S`: pods wait for that."""
 STARTING_S = 60.0
 STATUS_REPORT_S = 300.0
+RUNTIME_AWAY_S = 30.0
+"""For so long a runtime may not answer and the node is what it was: while it restarts its containers run on, and pods that bear a lost node
+for a moment only need not go."""
 RETRY_S = 1.0
 
 
@@ -48,6 +51,9 @@ class NodeReporter:
         self._register = register
         self._identity = machine.identity()
         self._version: RuntimeVersion | None = None
+        self._answered: NodeFindings | None = None
+        """The last findings for which the runtime did answer, `_answered_s` is when that was."""
+        self._answered_s = 0.0
         self._reported_at: datetime | None = None
         self.node: Object | None = None
         """As the API had it last."""
@@ -86,8 +92,12 @@ class NodeReporter:
         capacity = machine.capacity(self._root)
         try:
             self._version = await self._runtime.version()
-            return NodeFindings(self._identity, capacity, self._version, await self._runtime.readiness(), images=await self._runtime.images())
+            self._answered = NodeFindings(self._identity, capacity, self._version, await self._runtime.readiness(), images=await self._runtime.images())
+            self._answered_s = self._env.clock.monotonic()
+            return self._answered
         except RuntimeFailure as error:
+            if self._answered is not None and self._env.clock.monotonic() < self._answered_s + RUNTIME_AWAY_S:
+                return replace(self._answered, capacity=capacity)
             return NodeFindings(self._identity, capacity, self._version, None, str(error))
 
     async def _report(self, found: NodeFindings) -> None:

@@ -101,10 +101,28 @@ def test_ready_follows_the_runtime_and_its_network(tmp_path):
         assert condition["message"].startswith("container runtime network not ready: NetworkReady=false")
         runtime.answer = RuntimeUnavailable("Status: connection refused")
         await asyncio.sleep(2)
+        assert "network not ready" in ready(await client.get(NODES, "n1"))["message"], "it is what it was for a while"
+        await asyncio.sleep(31)
         assert "container runtime is down" in ready(await client.get(NODES, "n1"))["message"]
         runtime.answer = RuntimeReadiness(True, True)
         await asyncio.sleep(2)
         assert ready(await client.get(NODES, "n1"))["status"] == "True"
+
+    reported(tell, tmp_path)
+
+
+def test_a_node_stays_ready_while_its_runtime_restarts(tmp_path):
+    async def tell(client, runtime, env):
+        runtime.answer = RuntimeUnavailable("Status: connection refused")
+        await asyncio.sleep(15)
+        assert ready(await client.get(NODES, "n1"))["status"] == "True"
+        runtime.answer = READY
+        await asyncio.sleep(11)
+        runtime.answer = RuntimeUnavailable("Status: connection refused")
+        await asyncio.sleep(15)
+        assert ready(await client.get(NODES, "n1"))["status"] == "True", "the time counts from its last answer"
+        await asyncio.sleep(30)
+        assert ready(await client.get(NODES, "n1"))["status"] == "False"
 
     reported(tell, tmp_path)
 
