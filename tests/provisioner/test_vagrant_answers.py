@@ -1,5 +1,12 @@
-"""What Vagrant prints, as the inventory reads it."""
+"""What Vagrant prints, as the inventory reads it, and what it is not asked to do."""
 
+from pathlib import Path
+
+import pytest
+
+from k8sfromscratch.lab.libvirt_host import Host
+from k8sfromscratch.lab.providers import vagrant
+from k8sfromscratch.lab.spec import ClusterSpec
 from k8sfromscratch.lab.vagrant import ssh_options, states
 
 STATUS = """\
@@ -41,3 +48,25 @@ def test_how_ssh_reaches_a_machine() -> None:
     options = hosts["master-1"]
     assert (options["HostName"], options["User"], options["Port"]) == ("192.168.121.57", "vagrant", "22")
     assert options["IdentityFile"] == "/srv/a user/.vagrant.d/boxes/node/0/libvirt/ssh_key"
+
+
+@pytest.mark.parametrize(
+    ("kind", "power_off", "done"),
+    [
+        ("libvirt", True, "kfs-worker-1 has no power"),
+        ("libvirt", False, "vagrant halt worker-1"),
+        ("virtualbox", True, "vagrant halt --force worker-1"),
+    ],
+)
+def test_power_is_cut_and_not_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, power_off: bool, done: str) -> None:
+    """vagrant-libvirt's `halt --force` asks the machine to shut down: a fault that is to be tested is none then."""
+    file = tmp_path / "machines" / "worker-1" / kind / "id"
+    file.parent.mkdir(parents=True)
+    file.write_text("1")
+    said: list[str] = []
+    monkeypatch.setenv("VAGRANT_DOTFILE_PATH", str(tmp_path))
+    monkeypatch.setattr(vagrant, "run", lambda command, **_more: said.append(" ".join(command)))
+    monkeypatch.setattr(Host, "power_off", lambda _host, name: said.append(f"{name} has no power"))
+    spec = ClusterSpec()
+    vagrant.VagrantProvider(spec).stop(spec.machine("worker-1"), power_off=power_off)
+    assert said == [done]
