@@ -244,7 +244,11 @@ class LmdbBackend:
         """Blocks on the disk: a copy without free pages, synced.  Between commits only: what comes after it would be lost."""
         copy = self._folder / COPY
         with self._guard:
-            self._copy(copy)
+            try:
+                self._copy(copy)
+            except CopyFailed:
+                copy.unlink(missing_ok=True)
+                raise
         return copy
 
     def copy_for_peer(self, path: Path) -> Meta:
@@ -255,7 +259,7 @@ class LmdbBackend:
         return read_meta(path)
 
     def _copy(self, path: Path) -> None:
-        """Raises CopyFailed, and leaves nothing of it."""
+        """Raises CopyFailed."""
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             try:
@@ -264,7 +268,6 @@ class LmdbBackend:
             finally:
                 os.close(descriptor)
         except (lmdb.Error, OSError) as error:
-            path.unlink(missing_ok=True)
             raise CopyFailed(f"the database could not be copied: {error}") from error
 
     def adopt(self, copy: Path, *, other_content: bool = False) -> None:

@@ -1,6 +1,7 @@
 """Three engines on real files, over a network that can be cut."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -26,6 +27,7 @@ from k8sfromscratch.storage.group import (
     RequestTimedOut,
 )
 from k8sfromscratch.storage.interface import Unavailable
+from k8sfromscratch.storage.lmdb_backend import CopyFailed
 from k8sfromscratch.storage.machine import Kind
 from k8sfromscratch.testing.engine_group import EngineGroup, eventually, get, info, one_change, put
 
@@ -329,6 +331,7 @@ async def lagging(group: EngineGroup) -> Engine:
     member = follower.node.id
     await put(await group.leader(), b"old", b"1")
     await group.same_applied()
+    await follower.flush()  # who is killed knows only from its file, or the next frame of its log, that this is committed
     group.network.cut = {member}
     leader = await group.leader(member)
     for number in range(50):
@@ -412,6 +415,27 @@ def test_a_snapshot_of_another_cluster_is_refused(tmp_path: Path) -> None:
             with pytest.raises(Exception, match="no database"):
                 await to.receive_snapshot(message, received)
             assert list(to.incoming.iterdir()) == [] and get(to, b"a") is None
+
+    run(scenario)
+
+
+def test_a_snapshot_for_another_without_room_for_it_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    async def scenario() -> None:
+        async with EngineGroup(tmp_path, 1) as group:
+            engine = group.engines[1]
+            await put(engine, b"a", b"1")
+            await engine.flush()
+            with monkeypatch.context() as patched, pytest.raises(CopyFailed, match="No space left"):
+                patched.setattr(os, "fsync", full)
+                async with engine.snapshot_for_peer(snapshot_message(engine)):
+                    pass
+            assert list((group.path(1) / "outgoing").iterdir()) == []
+            async with engine.snapshot_for_peer(snapshot_message(engine)) as (message, file):
+                assert message.snapshot is not None and len(await asyncio.to_thread(file.read)) > 4096
+            assert await put(engine, b"b", b"2") == 3
 
     run(scenario)
 
