@@ -69,6 +69,8 @@ def test_scale_down_and_up(deployed: Namespace) -> None:
     for replicas in (2, 6):
         deployed.kubectl("scale", "deployment/web", f"--replicas={replicas}")
         deployed.kubectl("rollout", "status", "deployment/web", "--timeout=60s", timeout_s=70)
+        # Enough are there, says `rollout status`; of those too many it says nothing.
+        deployed.kubectl("wait", "deployment/web", f"--for=jsonpath={{.status.replicas}}={replicas}", "--timeout=60s", timeout_s=70)
         assert len(deployed.pods("app=web")) == replicas
 
 
