@@ -16,7 +16,7 @@ import asyncio
 import logging
 import shutil
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence, Set
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -134,7 +134,8 @@ class Engine:
         """Lets what is being written end, commits the file, closes.  Nothing is taken any more; a member alone does what it has taken."""
         self._closed = True
         while self.failure is None and self._alone and (self.proposals.queue or self.proposals.pending):
-            await self.filing.commit()  # what is queued may have to wait for it
+            with suppress(Unavailable):  # what is queued may have to wait for it; `failure` says where it failed
+                await self.filing.commit()
             self.replica.pump()
             await self._written()
         sound, self.failure = self.failure is None, self.failure or Unavailable("the store was closed")
@@ -143,7 +144,8 @@ class Engine:
         await self.arrivals.settle()
         await self.filing.settle()
         if sound:
-            await self.filing.finish()
+            with suppress(Unavailable):  # which was told; the log has everything
+                await self.filing.finish()
         self.replica.close()
         self.filing.close()
         self._mark.close()

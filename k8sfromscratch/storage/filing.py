@@ -8,6 +8,7 @@ A commit, a defragmentation and the arrival of a leader's snapshot have the file
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -19,6 +20,8 @@ from k8sfromscratch.storage.interface import Unavailable
 from k8sfromscratch.storage.lmdb_backend import CopyFailed, LmdbBackend, Meta
 from k8sfromscratch.storage.machine import Machine
 from k8sfromscratch.storage.snapshot import write_snapshot
+
+log = logging.getLogger(__name__)
 
 COMMIT_EVERY_S = 0.1
 """The file is committed so often, as etcd's backend does."""
@@ -147,8 +150,10 @@ class Filing:
         try:
             await work()
         except Exception as error:
-            self._owner.fail(Unavailable(f"the database file failed: {error}"))
-            raise
+            log.critical("the database file failed, nothing is taken any more: %s", error)
+            failure = Unavailable(f"the database file failed: {error}")
+            self._owner.fail(failure)
+            raise failure from error  # whoever waits for it, a client's call perhaps, can tell that
         finally:
             self._busy = None
         self._owner.filed(self.filed)

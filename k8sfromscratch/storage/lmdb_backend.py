@@ -103,13 +103,17 @@ class LmdbBackend:
     def _open(self) -> None:
         new = not (self._folder / "data.mdb").exists()
         self._env = lmdb.open(str(self._folder), map_size=self._map_bytes, max_dbs=4, metasync=True, sync=True, writemap=False, max_readers=8, mode=0o600)
-        with self._env.begin(write=True) as transaction:  # one for all: each that makes something is synced twice
-            self._values, self._leases, self._meta, self._buckets = (
-                self._env.open_db(name, transaction) for name in (b"values", b"leases", b"meta", b"buckets")
-            )
-        self._reader = self._env.begin(db=self._values)
-        if new:
-            sync_folders(self._folder, self._folder.parent)
+        try:
+            with self._env.begin(write=True) as transaction:  # one for all: each that makes something is synced twice
+                self._values, self._leases, self._meta, self._buckets = (
+                    self._env.open_db(name, transaction) for name in (b"values", b"leases", b"meta", b"buckets")
+                )
+            if new:
+                sync_folders(self._folder, self._folder.parent)
+            self._reader = self._env.begin(db=self._values)
+        except BaseException:
+            self._env.close()
+            raise
 
     def put(self, revision: Revision, kv: KeyValue) -> None:
         self._fresh.puts[revision] = kv

@@ -9,9 +9,12 @@ Each of these is one synced transaction of the file, and only then is anything e
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import lmdb
 
 from k8sfromscratch.core.mvcc.errors import MvccError
 from k8sfromscratch.core.mvcc.store import MvccStore
@@ -20,12 +23,17 @@ from k8sfromscratch.core.raft.types import NONE, ConfState, HardState
 from k8sfromscratch.storage.folders import sync_folders
 from k8sfromscratch.storage.frames import WalError
 from k8sfromscratch.storage.group import ForeignData, Group, MemberInfo
+from k8sfromscratch.storage.interface import StorageError
 from k8sfromscratch.storage.lmdb_backend import Identity, LmdbBackend, Meta, read_identity
 from k8sfromscratch.storage.machine import Machine, read
 from k8sfromscratch.storage.membership import Membership
 from k8sfromscratch.storage.wal import Found, Wal
 
 log = logging.getLogger(__name__)
+
+
+class DatabaseFailed(StorageError):
+    """The B+tree file cannot be read, or written."""
 
 
 @dataclass(slots=True)
@@ -38,9 +46,19 @@ class Opened:
 
 
 def identity(data_dir: Path) -> Identity | None:
-    """Whose data this is; None where there is none, or it was made before there was Raft.  Only while nobody else has it open."""
+    """Whose data this is; None where there is none, or it was made before there was Raft.  Only while nobody else has it open.  Raises DatabaseFailed."""
     file = data_dir / "db" / "data.mdb"
-    return read_identity(file) if file.exists() else None
+    with _telling(file):
+        return read_identity(file) if file.exists() else None
+
+
+@contextmanager
+def _telling(file: Path) -> Iterator[None]:
+    """What LMDB refuses with, where it stands, and what may be done."""
+    try:
+        yield
+    except lmdb.Error as error:
+        raise DatabaseFailed(f"{file}: the database cannot be used: {error}; if the disk is not full, it is damaged: restore from a backup") from error
 
 
 def load(backend: LmdbBackend, now: float) -> tuple[Machine, Meta]:
@@ -56,7 +74,7 @@ def load(backend: LmdbBackend, now: float) -> tuple[Machine, Meta]:
 
 
 def open_data(data_dir: Path, group: Group, quota_bytes: int, now: float) -> Opened:
-    """Blocks: for a thread.  Raises WalError, ForeignData, OSError."""
+    """Blocks: for a thread.  Raises WalError, ForeignData, DatabaseFailed, OSError."""
     if not data_dir.exists():
         data_dir.mkdir(mode=0o700, parents=True)
         sync_folders(data_dir.parent)
@@ -64,8 +82,9 @@ def open_data(data_dir: Path, group: Group, quota_bytes: int, now: float) -> Ope
     backend = None
     try:
         wal.lock()
-        backend = LmdbBackend(data_dir / "db", quota_bytes)
-        return _open(backend, wal, group, now)
+        with _telling(data_dir / "db" / "data.mdb"):
+            backend = LmdbBackend(data_dir / "db", quota_bytes)
+            return _open(backend, wal, group, now)
     except BaseException:
         wal.close()
         if backend is not None:
