@@ -90,6 +90,8 @@ async def run(flags: EtcdFlags, env: Env) -> None:
 async def _who(flags: EtcdFlags, tls: ClientTls) -> bootstrap.Identity:
     """Raises StartError, StorageError."""
     known = await asyncio.to_thread(identity, Path(flags.data_dir))
+    if known is None and flags.force_new_cluster:  # each of three would begin a cluster of its own, or one would where the directory is misspelt
+        raise StartError(f"--force-new-cluster goes on with what a member has, and {flags.data_dir} has nothing of one")
     if known is None:
         return await bootstrap.begin(flags, tls)
     log.info("member %x of cluster %x starts again; the flags --initial-… mean nothing to it", known.member_id, known.cluster_id)

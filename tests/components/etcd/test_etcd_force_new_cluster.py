@@ -23,6 +23,16 @@ def write(member: ClusterMember, enough: Event) -> int:
         return number
 
 
+def test_there_must_be_something_to_go_on_with(tmp_path: Path) -> None:
+    cluster = EtcdCluster(tmp_path, 3)
+    (one, *_) = cluster.members
+    cluster.begin(one, "new", "--force-new-cluster")
+    assert one.process is not None and one.process.wait(100) == 1
+    one.kill()
+    assert one.errors().splitlines()[-1] == f"etcd: --force-new-cluster goes on with what a member has, and {one.data_dir} has nothing of one"
+    assert not one.data_dir.exists()
+
+
 def test_the_last_of_three_goes_on_alone_with_all_that_was_acknowledged_and_is_joined_again(tmp_path: Path, needs: Callable[..., None]) -> None:
     needs("etcdctl")
     with EtcdCluster(tmp_path, 3) as cluster, ThreadPoolExecutor(1) as pool:
