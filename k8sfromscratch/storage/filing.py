@@ -16,7 +16,9 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import BinaryIO, Protocol
 
-from k8sfromscratch.storage.interface import Unavailable
+import lmdb
+
+from k8sfromscratch.storage.interface import DiskFailed, Unavailable
 from k8sfromscratch.storage.lmdb_backend import CopyFailed, LmdbBackend, Meta
 from k8sfromscratch.storage.machine import Machine
 from k8sfromscratch.storage.snapshot import write_snapshot
@@ -151,7 +153,8 @@ class Filing:
             await work()
         except Exception as error:
             log.critical("the database file failed, nothing is taken any more: %s", error)
-            failure = Unavailable(f"the database file failed: {error}")
+            failed = DiskFailed if isinstance(error, OSError | lmdb.Error) else Unavailable
+            failure = failed(f"the database file failed: {error}")
             self._owner.fail(failure)
             raise failure from error  # whoever waits for it, a client's call perhaps, can tell that
         finally:

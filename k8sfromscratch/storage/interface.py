@@ -9,6 +9,7 @@ Three backends speak it and one contract suite (`tests/storage`) holds them to i
     ├── LeaseNotFound
     ├── NoSpace                       the quota is used up
     └── Unavailable                   not reached, or it does not know whether a write was done: safe to retry reads only
+        └── DiskFailed                in this process: nothing more is taken, and what was acknowledged is there after the next start
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -43,6 +44,10 @@ class NoSpace(StorageError):
 
 class Unavailable(StorageError):
     pass
+
+
+class DiskFailed(Unavailable):
+    """It is full, or broken."""
 
 
 class Storage(Protocol):

@@ -25,7 +25,7 @@ from typing import Protocol
 from k8sfromscratch.core.raft.node import RawNode, Ready
 from k8sfromscratch.core.raft.types import Entry, HardState, Message, MessageType, ReadState, Snapshot
 from k8sfromscratch.storage.group import Transport
-from k8sfromscratch.storage.interface import Unavailable
+from k8sfromscratch.storage.interface import DiskFailed, Unavailable
 from k8sfromscratch.storage.wal import Wal
 
 log = logging.getLogger(__name__)
@@ -212,5 +212,6 @@ class Replica:
                 self._transport.send_snapshot(message)
 
     def _fail(self, what: str, error: BaseException) -> None:
-        log.critical("%s, nothing is taken any more: %s", what, error, exc_info=error)
-        self._owner.fail(Unavailable(f"{what}: {error}"))
+        of_disk = isinstance(error, OSError)
+        log.critical("%s, nothing is taken any more: %s", what, error, exc_info=None if of_disk else error)
+        self._owner.fail((DiskFailed if of_disk else Unavailable)(f"{what}: {error}"))

@@ -35,12 +35,13 @@ from k8sfromscratch.components.etcd.services import KvServices
 from k8sfromscratch.components.etcd.watch import WatchHub
 from k8sfromscratch.process import memory
 from k8sfromscratch.process.clock import Env
+from k8sfromscratch.process.errors import Fatal
 from k8sfromscratch.process.server import serve
 from k8sfromscratch.process.service import StartError
 from k8sfromscratch.process.tls import TlsError
 from k8sfromscratch.storage.engine import QUOTA_BYTES, Engine
 from k8sfromscratch.storage.group import Group, MemberInfo, MemberRemoved
-from k8sfromscratch.storage.interface import StorageError, Unavailable
+from k8sfromscratch.storage.interface import DiskFailed, StorageError, Unavailable
 from k8sfromscratch.storage.lessor import CHECKPOINT_EVERY_S
 from k8sfromscratch.storage.opening import identity
 from k8sfromscratch.storage.wal import WalError
@@ -82,9 +83,19 @@ async def run(flags: EtcdFlags, env: Env) -> None:
         await server.run()
     except* MemberRemoved as removed:
         log.error("%s: the data directory %s is of no use any more", removed.exceptions[0], flags.data_dir)
+    except* DiskFailed as failed:
+        raise Fatal(f"{_first(failed)}; what was acknowledged is in {flags.data_dir}, and there after the next start") from failed
     finally:
         await server.close()
         await engine.close()
+
+
+def _first(group: BaseExceptionGroup[DiskFailed]) -> BaseException:
+    """Of the failures, which are one that several tasks have met."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 async def _who(flags: EtcdFlags, tls: ClientTls) -> bootstrap.Identity:
