@@ -28,7 +28,7 @@ class DurableStorage:
 
     @classmethod
     async def open(cls, data_dir: Path, env: Env) -> "DurableStorage":
-        """Raises WalError, OSError."""
+        """Raises WalError, StorageError, OSError."""
         return cls(await Engine.open(data_dir, env), env)
 
     async def run(self) -> None:
