@@ -109,7 +109,24 @@ def _up(arguments: argparse.Namespace) -> int:
             where = f": {error.filename}" if error.filename else ""
             print(f"kfs: the cluster cannot start: {error.strerror or error}{where}", file=sys.stderr)
             return 1
+        except Exception as error:
+            failure = of_the_store(error)
+            if failure is None:
+                raise
+            print(f"kfs: the store failed: {failure}", file=sys.stderr)
+            return 1
     return 0
+
+
+def of_the_store(error: Exception) -> Exception | None:
+    """What has failed, where it is nothing but the store."""
+    from k8sfromscratch.storage.frames import WalError
+    from k8sfromscratch.storage.interface import StorageError
+
+    if isinstance(error, ExceptionGroup):
+        found = [of_the_store(each) for each in error.exceptions]
+        return found[0] if all(found) else None
+    return error if isinstance(error, WalError | StorageError) else None
 
 
 async def _serve(arguments: argparse.Namespace, folder: Path) -> None:

@@ -61,7 +61,8 @@ class Running:
 
 @asynccontextmanager
 async def cluster(settings: Settings, env: Env) -> AsyncIterator[Running]:
-    """The cluster, up as long as the block runs; entered when the apiserver is ready."""
+    """The cluster, up as long as the block runs; entered when the apiserver is ready.  Raises OSError, and WalError or StorageError (in a group where the
+    store failed while it ran)."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     keys = _Keys.ensure(settings.data_dir / "pki", settings.host, env)
     async with _storage(settings, env) as storage:
@@ -136,12 +137,14 @@ async def _storage(settings: Settings, env: Env) -> AsyncIterator[Storage]:
     from k8sfromscratch.storage.durable import DurableStorage
 
     durable = await DurableStorage.open(settings.data_dir / "etcd", env)
-    committing = asyncio.ensure_future(durable.run())
     try:
-        yield durable
+        async with asyncio.TaskGroup() as tasks:  # a store that fails ends the block
+            committing = tasks.create_task(durable.run(), name="store")
+            try:
+                yield durable
+            finally:
+                committing.cancel()
     finally:
-        committing.cancel()
-        await asyncio.wait([committing])
         await durable.close()
 
 

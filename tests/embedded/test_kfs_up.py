@@ -1,15 +1,24 @@
 """`kfs up` as people run it: a process, kubectl, an interrupt."""
 
+import asyncio
 import json
 import ssl
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from k8sfromscratch import cli
+from k8sfromscratch.api.errors import ApiError
+from k8sfromscratch.api.registry import CONFIG_MAPS
+from k8sfromscratch.embedded import Settings, cluster
+from k8sfromscratch.process.clock import Env
+from k8sfromscratch.storage.interface import Unavailable
+from k8sfromscratch.storage.wal import Wal
 from k8sfromscratch.testing.kfs_process import kfs_up
 
 
@@ -46,6 +55,33 @@ def test_data_survives_in_a_data_directory(tools: None, tmp_path: Path) -> None:
         assert up.kubeconfig == data / "admin.kubeconfig"
     with kfs_up(tmp_path, "--data-dir", str(data), "--token", "secret") as up:
         assert up.run("kubectl", "get", "configmap", "kept", "-o", "jsonpath={.data.a}") == "b"
+
+
+def test_a_damaged_store_is_one_line_and_no_traceback(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with kfs_up(tmp_path, "--data-dir", str(data)):
+        pass
+    (segment,) = (data / "etcd" / "wal").glob("*.wal")
+    segment.write_bytes(b"?" + segment.read_bytes()[1:])
+    done = subprocess.run([sys.executable, "-m", "k8sfromscratch.cli", "up", "--data-dir", str(data)], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and done.stderr.startswith(f"kfs: the store failed: {segment}: ") and done.stderr.count("\n") == 1
+
+
+def test_a_store_that_fails_ends_the_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(log: Wal, *_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    async def scenario() -> None:
+        async with asyncio.timeout(60), cluster(Settings(tmp_path, "token", durable=True, nodes=0), Env()) as running:
+            monkeypatch.setattr(Wal, "append", broken)
+            with suppress(ApiError):
+                await running.client.create(CONFIG_MAPS, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "default"}})
+            await asyncio.Event().wait()
+
+    with pytest.raises(ExceptionGroup) as ended:
+        asyncio.run(scenario())
+    failed, rest = ended.value.split(Unavailable)
+    assert rest is None and failed is not None and "the write-ahead log failed: [Errno 28] No space left on device" in str(cli.of_the_store(ended.value))
 
 
 @pytest.mark.parametrize(
