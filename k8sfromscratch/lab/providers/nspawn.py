@@ -131,7 +131,8 @@ class NspawnProvider(Provider):
         for part in ("upper", "work", "root", "containerd"):
             (fresh / part).mkdir(parents=True)
         (fresh / "upper").chmod(0o755)
-        image_store.give(image_store.ensure(image, made.images), fresh / "containerd")
+        if (image / "usr/bin/containerd").exists():  # else the roles install it
+            image_store.give(image_store.ensure(image, made.images), fresh / "containerd")
         for name, (mode, text) in self._own_files(machine).items():
             file = fresh / "upper" / name
             _make_directories_like(image, fresh / "upper", Path(name).parent)
