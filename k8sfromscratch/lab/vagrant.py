@@ -47,6 +47,7 @@ def machines() -> tuple[VagrantMachine, ...]:
     running = [name for name, state in all_states().items() if state == "running"]
     if not running:
         return ()
+    directory().mkdir(parents=True, exist_ok=True)  # for their keys: machines that came up without the hooks have none yet
     found = []
     for name, options in ssh_options(run(["vagrant", "ssh-config", *running], cwd=ROOT, timeout_s=ASK_TIMEOUT_S)).items():
         known_hosts = directory() / f"known_hosts-{name}-{machine_id(name)}"

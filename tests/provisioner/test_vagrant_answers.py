@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from k8sfromscratch.lab import vagrant as answers
 from k8sfromscratch.lab.libvirt_host import Host
 from k8sfromscratch.lab.providers import vagrant
 from k8sfromscratch.lab.spec import ClusterSpec
@@ -70,3 +71,13 @@ def test_power_is_cut_and_not_asked_for(tmp_path: Path, monkeypatch: pytest.Monk
     spec = ClusterSpec()
     vagrant.VagrantProvider(spec).stop(spec.machine("worker-1"), power_off=power_off)
     assert said == [done]
+
+
+def test_there_is_a_place_for_the_keys_of_machines_that_came_up_without_hooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    id_file = tmp_path / "state" / "machines" / "master-1" / "libvirt" / "id"
+    id_file.parent.mkdir(parents=True)
+    id_file.write_text("1")
+    monkeypatch.setenv("VAGRANT_DOTFILE_PATH", str(tmp_path / "state"))
+    monkeypatch.setattr(answers, "run", lambda command, **_more: STATUS if "status" in command else SSH_CONFIG.partition("\n\n")[0])
+    (machine,) = answers.machines.__wrapped__()
+    assert machine.known_hosts.parent.is_dir()

@@ -114,6 +114,6 @@ def test_a_cloud_image_becomes_the_machine(lab: Callable[..., str]) -> None:
     assert lab("hostname") == "master-1\n"
     assert "10.87.0.11 master-1" in lab("cat /etc/hosts")
     assert lab("ip -4 route show default").startswith("default via 10.87.0.1 ")
-    assert lab("cloud-init status --wait").strip() == "status: done"
+    assert lab("cloud-init status --wait").splitlines()[-1] == "status: done"  # after a dot for each moment that it took
     kilobytes = int(lab("df --output=size / | tail -1"))
     assert kilobytes > DISK_MB << 10, "the partition grew"
