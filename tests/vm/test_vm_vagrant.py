@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,14 +25,13 @@ def environment(built_box: Box, needs: Callable[..., None], tmp_path_factory: py
     """Vagrant with a home and a state of its own, which has the box; libvirt as it was before, afterwards."""
     needs("vagrant", "libvirtd", "virsh", root=True)
     directory = tmp_path_factory.mktemp("vagrant")
-    # libvirt's QEMU, a user of its own, reads the box's kernel: pytest's directories are for root alone.
-    for parent in (directory, directory.parent, directory.parent.parent):
-        parent.chmod(0o755)
-    with libvirtd.running(directory):
+    # libvirt's QEMU, a user of its own, reads the box's kernel: pytest's directories are for root alone, and each of its runs sees to that.
+    with tempfile.TemporaryDirectory(prefix="k8sfromscratch-vagrant-", dir="/var/tmp") as home, libvirtd.running(directory):
+        Path(home).chmod(0o755)
         before = libvirtd.things()
         given = {
             **os.environ,
-            "VAGRANT_HOME": str(directory / "home"),
+            "VAGRANT_HOME": home,
             "VAGRANT_DOTFILE_PATH": str(directory / "state"),
             "VAGRANT_CHECKPOINT_DISABLE": "1",
             # Machines alone: the night's lab on Vagrant is the one with a cluster.
