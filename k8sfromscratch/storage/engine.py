@@ -38,7 +38,7 @@ from k8sfromscratch.storage.lessor import Lessor
 from k8sfromscratch.storage.lmdb_backend import Identity, Meta
 from k8sfromscratch.storage.machine import Kind
 from k8sfromscratch.storage.opening import Opened, open_data
-from k8sfromscratch.storage.proposals import Done, Overloaded, Proposals
+from k8sfromscratch.storage.proposals import Done, Overloaded, Proposals, awaited
 from k8sfromscratch.storage.reads import RETRY_S, Reads, Served
 from k8sfromscratch.storage.replica import Replica
 from k8sfromscratch.storage.window import Window
@@ -179,7 +179,7 @@ class Engine:
 
     async def proposed(self, kind: int, payload: bytes, op: Any) -> Any:
         """The same, awaited."""
-        future, done = _awaited()
+        future, done = awaited()
         self.propose(kind, payload, op, done)
         return await future
 
@@ -194,7 +194,7 @@ class Engine:
             self.replica.wake()
 
     async def read_barrier(self) -> None:
-        future, done = _awaited()
+        future, done = awaited()
         self.linearizable(lambda error: done(None, error))
         await future
 
@@ -252,7 +252,7 @@ class Engine:
         if len(change.changes) != 1:
             raise ValueError("members are changed one at a time")
         self.check_serving()
-        future, done = _awaited()
+        future, done = awaited()
         self.proposals.add_change(change, member, done)
         self.replica.wake()
         await future
@@ -463,17 +463,3 @@ class Engine:
         self._leaving_ticks += 1
         if self.node.role != Role.LEADER or self._leaving_ticks * self.group.heartbeat_s > 3 * self.group.election_s:
             self.fail(MemberRemoved())
-
-
-def _awaited() -> tuple["asyncio.Future[Any]", Done]:
-    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-
-    def done(result: Any, error: Exception | None) -> None:
-        if future.done():
-            return
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(result)
-
-    return future, done

@@ -19,7 +19,7 @@ from k8sfromscratch.core.rpc.etcd_messages import messages as m
 from k8sfromscratch.process.clock import Clock
 from k8sfromscratch.storage.group import NotLeader
 from k8sfromscratch.storage.machine import Kind
-from k8sfromscratch.storage.proposals import Done
+from k8sfromscratch.storage.proposals import Done, awaited
 
 EXPIRE_EVERY_S = 0.5
 """How often it is looked which leases are over: upstream's."""
@@ -59,16 +59,7 @@ class Lessor:
         """Raises LeaseNotFound; NotLeader or Unavailable where the mark may have stayed, and the lease may end as if it had not been renewed."""
         renewed = self._store.leases.keep_alive(lease, self._clock.monotonic())
         if renewed.remaining_s or lease in self._marking:
-            cleared: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-            def done(_: Any, error: Exception | None) -> None:
-                if cleared.done():
-                    return
-                if error is not None:
-                    cleared.set_exception(error)
-                else:
-                    cleared.set_result(None)
-
+            cleared, done = awaited()
             self._checkpoint({lease: 0}, done)
             await cleared
             if not self._leads():

@@ -11,6 +11,7 @@ over, with whom the lease was renewed, and would be asked to end it.
     invariant: `done` is called exactly once for every proposal that was taken
 """
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
@@ -152,3 +153,18 @@ class Proposals:
         self.failed += 1
         if proposal.done is not None:
             proposal.done(None, error)
+
+
+def awaited() -> tuple["asyncio.Future[Any]", Done]:
+    """(what is awaited, what ends it): for callers that may be cancelled meanwhile."""
+    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    def done(result: Any, error: Exception | None) -> None:
+        if future.done():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+
+    return future, done

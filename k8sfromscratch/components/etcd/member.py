@@ -26,6 +26,7 @@ from k8sfromscratch.storage import group
 from k8sfromscratch.storage.engine import TXN_OPS_MAX, Done, Engine, Overloaded
 from k8sfromscratch.storage.interface import StorageError
 from k8sfromscratch.storage.machine import ALARM_ACTIVATE, ALARM_NOSPACE, Kind, on_behalf
+from k8sfromscratch.storage.proposals import awaited
 
 VERSION = "3.5.21"
 """The etcd whose behaviour we hold ourselves to; clients choose features by it."""
@@ -208,16 +209,7 @@ class Member:
 
     async def proposed(self, call: Call, kind: Kind, payload: bytes, op: Any) -> Any:
         """The same, awaited: the result.  Raises MvccError, StorageError."""
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-
-        def done(result: Any, error: Exception | None) -> None:
-            if future.done():
-                return
-            if error is not None:
-                future.set_exception(error)
-            else:
-                future.set_result(result)
-
+        future, done = awaited()
         self.propose(call, kind, payload, op, done)
         return await future
 
