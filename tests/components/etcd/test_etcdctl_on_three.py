@@ -34,6 +34,7 @@ def begun(member: ClusterMember, *argv: str) -> Iterator["subprocess.Popen[str]"
             yield process
         finally:
             process.send_signal(signal.SIGINT if argv[0] in INTERRUPTED else signal.SIGTERM)
+            process.communicate()  # or it may end of SIGPIPE at its second line, before it has given back what it holds
 
 
 def lines(process: "subprocess.Popen[str]", count: int) -> list[str]:
