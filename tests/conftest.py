@@ -9,6 +9,14 @@ import shutil
 from collections.abc import Callable
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# An example takes as long as the machine lets it: by itself Hypothesis calls one that took 200 ms a failure.  The same examples are drawn each time,
+# so that what is in a change decides whether it passes; with KFS_FUZZ=all they are drawn anew.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=os.environ.get("KFS_FUZZ") != "all", print_blob=True
+)
+settings.load_profile("any machine")
 
 
 def skip_or_fail(reason: str) -> None:
