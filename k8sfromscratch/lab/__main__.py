@@ -20,8 +20,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from k8sfromscratch.lab import artifacts, kubectl
-from k8sfromscratch.lab.errors import LabError
+from k8sfromscratch.lab import artifacts, kubectl, settled
+from k8sfromscratch.lab.errors import LabError, SpecError
 from k8sfromscratch.lab.phases import THIS_HOST, Event
 from k8sfromscratch.lab.progress import Progress
 from k8sfromscratch.lab.providers import Provider, provider_for
@@ -33,6 +33,7 @@ LOGS_KEPT = 10
 
 
 def up(spec: ClusterSpec) -> int:
+    settled.check(spec)
     provider = provider_for(spec)
     console = Console(highlight=False, soft_wrap=True)
     with _alone():
@@ -95,7 +96,7 @@ def _prepare(provider: Provider) -> None:
 
 @contextmanager
 def _alone() -> Iterator[None]:
-    """One run at a time: the kernel gives the lock back when the process ends, in whatever way."""
+    """One that makes or takes down at a time: the kernel gives the lock back when the process ends, in whatever way."""
     LAB_DIR.mkdir(parents=True, exist_ok=True)
     with (LAB_DIR / "up.lock").open("w") as handle:
         try:
@@ -115,12 +116,13 @@ def _new_log() -> Path:
 
 
 def down(spec: ClusterSpec) -> int:
-    if Record.load().provider == "" and Record.load().network is None:
-        shutil.rmtree(LAB_DIR, ignore_errors=True)  # of a run that ended before it made anything
-        _say("There is no lab.")
-        return 0
-    provider_for(spec).tear_down()
-    shutil.rmtree(LAB_DIR)
+    with _alone():
+        if Record.load().provider == "" and Record.load().network is None:
+            shutil.rmtree(LAB_DIR, ignore_errors=True)  # of a run that ended before it made anything
+            _say("There is no lab.")
+            return 0
+        provider_for(spec).tear_down()
+        shutil.rmtree(LAB_DIR)
     _say("The lab is gone: machines, bridge, firewall rules, cgroups, keys and certificates.")
     return 0
 
@@ -132,27 +134,40 @@ def status(spec: ClusterSpec) -> int:
     return 0
 
 
+def _spec_of_lab() -> ClusterSpec:
+    """What this lab was made with, whatever LAB_* says now.  Vagrant's machines are no part of it."""
+    spec = load_spec()
+    return spec if spec.provider == "vagrant" else load_spec(settled=settled.of_lab(Record.load()))
+
+
+def _not_vagrants(spec: ClusterSpec) -> ClusterSpec:
+    if spec.provider == "vagrant":
+        raise SpecError("Vagrant's machines are made and deployed by `vagrant up`, and removed by `vagrant destroy -f`")
+    return spec
+
+
 def _say(text: str) -> None:
     print(text, flush=True)
 
 
 def main(argv: Sequence[str]) -> int:
     try:
-        spec = load_spec()
         match list(argv):
             case ["up"]:
-                return up(spec)
+                return up(_not_vagrants(load_spec()))
             case ["down"]:
-                return down(spec)
+                return down(_not_vagrants(_spec_of_lab()))
             case [("kubectl" | "helm") as program]:
                 print(kubectl.ensure(program))
                 return 0
             case ["status"]:
-                return status(spec)
+                return status(_spec_of_lab())
             case ["stop", name]:
+                spec = _spec_of_lab()
                 provider_for(spec).stop(spec.machine(name), power_off=True)
                 return 0
             case ["start", name]:
+                spec = _spec_of_lab()
                 provider_for(spec).ensure(spec.machine(name))
                 return 0
             case _:

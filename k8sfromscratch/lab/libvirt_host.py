@@ -8,8 +8,10 @@ that a host elsewhere works like this one.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from os.path import normpath
 from pathlib import Path
 from typing import Any, TypeVar, cast
+from xml.etree import ElementTree
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -56,7 +58,7 @@ class Host:
     # -- networks
 
     def ensure_network(self, name: str, lab: str, xml: str) -> None:
-        """Defined, running, and started again with the host.  Refuses one of that name which this lab did not make."""
+        """Defined and running.  Refuses one of that name which this lab did not make."""
         network = self._found("network", lambda: self._connection.networkLookupByName(name))
         if network is None:
             network = self._call(f"network {name}", lambda: self._connection.networkDefineXML(xml))
@@ -73,9 +75,10 @@ class Host:
                     "`ip link delete` it if nothing is behind it, or set LAB_NAME"
                 ) from error
 
-    def remove_network(self, name: str) -> None:
+    def remove_network(self, name: str, lab: str) -> None:
+        """One that this lab did not make stays: it was refused, and is no part of the lab."""
         network = self._found("network", lambda: self._connection.networkLookupByName(name))
-        if network is None:
+        if network is None or not _made_by(self._call(f"network {name}", network.XMLDesc), lab):
             return
         if self._call(f"network {name}", network.isActive):
             self._call(f"network {name}", network.destroy)
@@ -83,11 +86,24 @@ class Host:
 
     # -- volumes
 
-    def ensure_pool(self, name: str, xml: str) -> None:
+    def check_pool(self, name: str, path: str) -> None:
+        """Refuses one of that name in another place: a pool has no room for whose it is, and all that is in it goes with the lab."""
         pool = self._found("storage pool", lambda: self._connection.storagePoolLookupByName(name))
-        if pool is None:
-            pool = self._call(f"storage pool {name}", lambda: self._connection.storagePoolDefineXML(xml, 0))
-        if not self._call(f"storage pool {name}", pool.isActive):
+        there = None if pool is None else ElementTree.fromstring(self._call(f"storage pool {name}", lambda: pool.XMLDesc(0))).findtext("target/path", "")
+        if there is not None and normpath(there) != normpath(path):
+            raise LabError(
+                f"libvirt has a storage pool {name!r} in {there}, not in {path}: `make lab-down` if it is this lab's, else remove it or set LAB_NAME"
+            )
+
+    def ensure_pool(self, name: str, xml: str) -> None:
+        if self._found("storage pool", lambda: self._connection.storagePoolLookupByName(name)) is None:
+            self._call(f"storage pool {name}", lambda: self._connection.storagePoolDefineXML(xml, 0))
+        self.start_pool(name)
+
+    def start_pool(self, name: str) -> None:
+        """Of one that is not running nothing can be asked or removed: after a start of the host none runs."""
+        pool = self._found("storage pool", lambda: self._connection.storagePoolLookupByName(name))
+        if pool is not None and not self._call(f"storage pool {name}", pool.isActive):
             self._call(f"storage pool {name}", lambda: pool.build(0))
             self._call(f"storage pool {name}", lambda: pool.create(0))
 
@@ -190,11 +206,13 @@ class Host:
         if domain is not None and self._call(f"domain {name}", domain.isActive):
             self._call(f"domain {name}", domain.destroy)
 
-    def remove_domain(self, name: str) -> None:
-        self.power_off(name)
+    def remove_domain(self, name: str, lab: str) -> None:
+        """One that this lab did not make stays, and goes on running."""
         domain = self._found("domain", lambda: self._connection.lookupByName(name))
-        if domain is not None:
-            self._call(f"domain {name}", domain.undefine)
+        if domain is None or not _made_by(self._call(f"domain {name}", domain.XMLDesc), lab):
+            return
+        self.power_off(name)
+        self._call(f"domain {name}", domain.undefine)
 
     # -- calls
 

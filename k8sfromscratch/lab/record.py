@@ -65,6 +65,8 @@ class Record(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     provider: str = ""
+    made_with: dict[str, str] = Field(default_factory=dict)
+    """What of the spec is settled as long as the lab is there (`lab.settled`)."""
     network: NetworkRecord | None = None
     libvirt: LibvirtRecord | None = None
     machines: dict[str, MachineRecord] = Field(default_factory=dict)

@@ -148,8 +148,8 @@ class ClusterSpec(BaseModel):
         return self.service_cidr.network_address + 10
 
 
-def load_spec(file: Path = SPEC_FILE, environ: Mapping[str, str] = os.environ) -> ClusterSpec:
-    """The file's spec with `LAB_*` on top.  Reads only, so it may be called any number of times."""
+def load_spec(file: Path = SPEC_FILE, environ: Mapping[str, str] = os.environ, settled: Mapping[str, str] | None = None) -> ClusterSpec:
+    """The file's spec with `LAB_*` on top, and on top of that what is settled.  Reads only, so it may be called any number of times."""
     try:
         values: Any = yaml.safe_load(file.read_text()) if file.exists() else {}
     except (OSError, yaml.YAMLError) as error:
@@ -164,6 +164,9 @@ def load_spec(file: Path = SPEC_FILE, environ: Mapping[str, str] = os.environ) -
         if variable in environ:
             values[field] = environ[variable]
             origin[field] = variable
+        if settled and field in settled:
+            values[field] = settled[field]
+            origin[field] = "the lab that is there"
     try:
         return ClusterSpec.model_validate(values)
     except ValidationError as error:

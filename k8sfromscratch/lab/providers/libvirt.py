@@ -15,8 +15,9 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from k8sfromscratch.lab import box, keys, network, seed, vm_image
+from k8sfromscratch.lab import box, keys, network, seed, settled, vm_image
 from k8sfromscratch.lab.errors import MissingTool, NotReady, SpecError
 from k8sfromscratch.lab.libvirt_host import Host, read_in_chunks, render
 from k8sfromscratch.lab.providers.base import Provider, answers_ssh
@@ -54,7 +55,8 @@ class LibvirtProvider(Provider):
         """What machines start from, and the type of domains."""
         with self._preparing:
             if self._prepared is None:
-                session = self.spec.libvirt_uri.endswith("/session")
+                settled.check(self.spec)
+                session = urlsplit(self.spec.libvirt_uri).path == "/session"
                 if session and not self.spec.libvirt_bridge:
                     raise SpecError(f"libvirt_uri {self.spec.libvirt_uri} is a user's own, which can make no networks: name a bridge in LAB_LIBVIRT_BRIDGE")
                 self._host.capabilities()
@@ -69,7 +71,6 @@ class LibvirtProvider(Provider):
     def ensure(self, machine: Machine) -> bool:
         made, driver = self._prepare()
         with Record.locked() as record:
-            record.provider = self.spec.provider
             record.machines.setdefault(machine.name, MachineRecord(root=self._domain(machine.name)))
         xml = render(
             "domain",
@@ -103,7 +104,8 @@ class LibvirtProvider(Provider):
         self._host.power_off(name)
 
     def remove(self, name: str) -> None:
-        self._host.remove_domain(self._domain(name))
+        self._host.remove_domain(self._domain(name), self.spec.name)
+        self._host.start_pool(self._pool)
         for volume in (f"{name}.qcow2", f"{name}.seed"):
             self._host.remove_volume(self._pool, volume)
         with Record.locked() as record:
@@ -117,6 +119,7 @@ class LibvirtProvider(Provider):
             made = record.libvirt
         if made is not None:
             self._host = Host(made.uri)
+            self._host.start_pool(made.pool)
         for name in Record.load().machines:
             self.remove(name)
         if made is None:
@@ -125,7 +128,7 @@ class LibvirtProvider(Provider):
             self._host.remove_volume(made.pool, volume)
         self._host.remove_pool(made.pool)
         if made.network:
-            self._host.remove_network(made.network)
+            self._host.remove_network(made.network, self.spec.name)
         with Record.locked() as record:
             record.libvirt = None
 
@@ -145,8 +148,10 @@ class LibvirtProvider(Provider):
         return f"{self.spec.name}-machines"
 
     def _ensure_shared(self, made: VmImage) -> None:
+        place = f"{self.spec.libvirt_images}/{self._pool}"
+        self._host.check_pool(self._pool, place)
         with Record.locked() as record:
-            record.provider = self.spec.provider
+            settled.settle(self.spec, record)
             record.libvirt = LibvirtRecord(uri=self.spec.libvirt_uri, network="" if self.spec.libvirt_bridge else self._network, pool=self._pool)
         if not self.spec.libvirt_bridge:
             xml = render(
@@ -158,7 +163,7 @@ class LibvirtProvider(Provider):
                 prefix_length=self.spec.machine_cidr.prefixlen,
             )
             self._host.ensure_network(self._network, self.spec.name, xml)
-        self._host.ensure_pool(self._pool, render("pool", pool=self._pool, path=f"{self.spec.libvirt_images}/{self._pool}"))
+        self._host.ensure_pool(self._pool, render("pool", pool=self._pool, path=place))
         files = [(kind, file) for kind, file in (("disk", made.disk), ("vmlinuz", made.kernel), ("initrd", made.initrd)) if file is not None]
         self._check_space(files, made.tag)
         for kind, file in files:

@@ -21,7 +21,7 @@ import time
 import uuid
 from pathlib import Path
 
-from k8sfromscratch.lab import artifacts, cgroups, image_store, keys, layers, network, node_image, seed
+from k8sfromscratch.lab import artifacts, cgroups, image_store, keys, layers, network, node_image, seed, settled
 from k8sfromscratch.lab.environment import SHIPPED
 from k8sfromscratch.lab.errors import LabError, MissingTool, NotReady
 from k8sfromscratch.lab.providers.base import Provider, answers_ssh
@@ -56,10 +56,13 @@ class NspawnProvider(Provider):
                 return
             if os.geteuid() != 0:
                 raise MissingTool("nspawn machines need root: run it as root, or with sudo")
+            settled.check(self.spec)
             self._refuse_another_lab()
             network.check_ranges(self.spec)
             self.image()
             keys.ensure(self.spec)
+            with Record.locked() as record:
+                settled.settle(self.spec, record)
             network.ensure(self.spec)
             self._prepared = True
 
@@ -115,7 +118,6 @@ class NspawnProvider(Provider):
         """What is the machine's own, ready to be booted.  Under another name until it is whole."""
         place = LAB_DIR / "machines" / machine.name
         with Record.locked() as record:
-            record.provider = self.spec.provider
             known = record.machines.setdefault(machine.name, MachineRecord(root=str(place)))
         if place.exists():
             if not known.layers:
