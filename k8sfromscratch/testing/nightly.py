@@ -173,6 +173,9 @@ def main(argv: Sequence[str]) -> int:
             for key in dict.fromkeys(wanted):
                 outcomes += run([groups[key]], DIRECTORY)
                 page.write_text(report(outcomes, excluded, started, version))
+    except KeyboardInterrupt:
+        print("Interrupted; what was at work has been taken down.", file=sys.stderr)
+        return 130
     finally:
         shutil.rmtree(VAGRANT_HOME, ignore_errors=True)
     print(f"The report: {page}")

@@ -29,6 +29,9 @@ from k8sfromscratch.lab.vm_image import VmImage
 BOOT_TIMEOUT_S = 300
 CLOUD_IMAGE_BOOT_TIMEOUT_S = 900
 """cloud-init is a dozen starts of Python, of which one without KVM takes half a minute."""
+CLOUD_INIT_DONE = (0, 2)
+"""Its exit status; 2 of release 23.4 and later where it went on after an error."""
+SSH_FAILED = 255
 STOP_TIMEOUT_S = 60
 POLL_S = 0.2
 KVM_TRIAL_S = 20
@@ -236,6 +239,23 @@ class LibvirtProvider(Provider):
                 raise NotReady(f"machine {machine.name} ended while it booted; see its console: virsh console {self._domain(machine.name)}")
             if time.monotonic() > deadline:
                 raise NotReady(f"machine {machine.name} did not answer SSH at {machine.address} within {timeout_s} s")
+            time.sleep(POLL_S)
+        if self.spec.image:
+            self._wait_cloud_init(machine, deadline)
+
+    def _wait_cloud_init(self, machine: Machine, deadline: float) -> None:
+        """sshd answers long before cloud-init is at its end, which may start sshd anew and hold apt's lock."""
+        while True:
+            done = attempt(self.access(machine).argv("cloud-init status --wait --long"), timeout_s=max(deadline - time.monotonic(), ANSWER_TIMEOUT_S))
+            if done.returncode in CLOUD_INIT_DONE:
+                return
+            if done.returncode != SSH_FAILED:
+                said = (done.stdout + done.stderr).strip(" .\n")[-300:]
+                raise NotReady(f"machine {machine.name} is up, but its cloud-init failed; see /var/log/cloud-init.log there: {said}")
+            if "connect" not in done.stderr.lower():
+                return  # it refuses this lab's keys, which is told by who asks it next
+            if time.monotonic() > deadline:
+                raise NotReady(f"machine {machine.name} did not answer SSH at {machine.address} for the whole of its cloud-init: {done.stderr.strip()[-300:]}")
             time.sleep(POLL_S)
 
     def _check_key(self, machine: Machine) -> None:
