@@ -35,7 +35,7 @@ from k8sfromscratch.storage.group import ALONE, BadTransferee, Group, MemberInfo
 from k8sfromscratch.storage.handover import hand_over
 from k8sfromscratch.storage.interface import Unavailable
 from k8sfromscratch.storage.lessor import Lessor
-from k8sfromscratch.storage.lmdb_backend import Identity, Meta
+from k8sfromscratch.storage.lmdb_backend import Checksum, Identity, Meta
 from k8sfromscratch.storage.machine import Kind
 from k8sfromscratch.storage.opening import Opened, open_data
 from k8sfromscratch.storage.proposals import Done, Overloaded, Proposals, awaited
@@ -341,7 +341,7 @@ class Engine:
     async def snapshot(self, file: BinaryIO) -> None:
         await self.filing.snapshot(file)
 
-    async def checksum(self, revision: int) -> int:
+    async def checksum(self, revision: int) -> Checksum:
         return await self.filing.checksum(revision)
 
     async def defragment(self) -> None:

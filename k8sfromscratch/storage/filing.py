@@ -19,7 +19,7 @@ from typing import BinaryIO, Protocol
 import lmdb
 
 from k8sfromscratch.storage.interface import DiskFailed, Unavailable
-from k8sfromscratch.storage.lmdb_backend import CopyFailed, LmdbBackend, Meta
+from k8sfromscratch.storage.lmdb_backend import Checksum, CopyFailed, LmdbBackend, Meta
 from k8sfromscratch.storage.machine import Machine
 from k8sfromscratch.storage.snapshot import write_snapshot
 
@@ -90,11 +90,11 @@ class Filing:
             await self.flush()
             await asyncio.to_thread(write_snapshot, self.backend, file)
 
-    async def checksum(self, revision: int) -> int:
-        """Of all that is kept up to a revision: equal on members that have applied and compacted the same."""
+    async def checksum(self, revision: int) -> Checksum:
+        """Of all that is kept up to a revision, 0 for what is applied now."""
         async with self._long_work:
             await self.flush()
-            return await asyncio.to_thread(self.backend.checksum, revision or self._machine.store.revision)
+            return await asyncio.to_thread(self.backend.checksum, revision)
 
     @asynccontextmanager
     async def copy(self, folder: Path) -> AsyncIterator[tuple[Meta, BinaryIO]]:

@@ -80,6 +80,15 @@ class Frozen:
             yield revision, _decode(raw)
 
 
+@dataclass(frozen=True, slots=True)
+class Checksum:
+    """Of all that is kept of the revisions behind `compact_revision` and up to `revision`: equal on members that hold the same."""
+
+    crc32: int
+    revision: int
+    compact_revision: int
+
+
 @dataclass(slots=True)
 class _Batch:
     puts: dict[Revision, KeyValue]
@@ -234,15 +243,17 @@ class LmdbBackend:
 
             yield Frozen(meta, leases, buckets, raw())
 
-    def checksum(self, revision: int) -> int:
-        """CRC-32 of every value and tombstone up to a revision."""
+    def checksum(self, revision: int) -> Checksum:
+        """CRC-32 of every value and tombstone up to a revision, 0: all that is in the file.  The file itself says of which revisions that is: what is
+        applied and compacted goes on meanwhile."""
         found = 0
         with self.frozen() as frozen:
+            last = revision or frozen.meta.revision
             for at, raw in frozen.raw:
-                if at[0] > revision:
+                if at[0] > last:
                     break
                 found = zlib.crc32(raw, zlib.crc32(_REVISION.pack(*at), found))
-        return found
+        return Checksum(found, last, frozen.meta.compact_revision)
 
     def compacted_copy(self) -> Path:
         """Blocks on the disk: a copy without free pages, synced.  Between commits only: what comes after it would be lost."""

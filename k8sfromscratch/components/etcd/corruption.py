@@ -4,8 +4,8 @@
     now and then      the leader compares; who differs gets the alarm CORRUPT, and nothing is answered any more before somebody has looked
                       (--experimental-corrupt-check-time)
 
-Members compact at the same place of the log, but a hash taken just then may be of the time before it: only those taken above the same compacted
-revision are compared.
+All goes on meanwhile: members apply, and compact at the same place of the log, each when it comes to it.  So each says of which revisions its hash is,
+and only those taken above the same compacted revision are compared.
 """
 
 import asyncio
@@ -31,8 +31,8 @@ ASK_S = 30.0
 
 async def differing(member: Member, peers: Peers) -> list[int]:
     """The members that hold something else than this one; those that cannot be asked are left out.  Raises Unavailable."""
-    own = await member.hash_kv(0)
-    revision = own.header.revision
+    own = await member.checksum(0)
+    revision = own.revision
     found = []
     for peer in peers.all():
         try:
@@ -41,8 +41,8 @@ async def differing(member: Member, peers: Peers) -> list[int]:
         except (PeerRefused, Unavailable, DecodeError) as error:
             log.info("member %x cannot be compared at revision %d: %s", peer.id, revision, error)
             continue
-        if theirs.compact_revision == own.compact_revision and theirs.hash != own.hash:
-            log.error("member %x differs at revision %d: its hash is %d, and ours %d", peer.id, revision, theirs.hash, own.hash)
+        if theirs.compact_revision == own.compact_revision and theirs.hash != own.crc32:
+            log.error("member %x differs at revision %d: its hash is %d, and ours %d", peer.id, revision, theirs.hash, own.crc32)
             found.append(peer.id)
     return found
 

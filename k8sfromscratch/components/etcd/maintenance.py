@@ -88,7 +88,7 @@ class MaintenanceServices:
 
         async def work() -> None:
             found = await self._engine.checksum(0)
-            call.reply(m.HashResponse(header=self._member.header_now(), hash=found).SerializeToString())
+            call.reply(m.HashResponse(header=self._member.header_now(), hash=found.crc32).SerializeToString())
 
         self._member.spawn(work(), call)
 

@@ -25,6 +25,7 @@ from k8sfromscratch.process.clock import Env
 from k8sfromscratch.storage import group
 from k8sfromscratch.storage.engine import TXN_OPS_MAX, Done, Engine, Overloaded
 from k8sfromscratch.storage.interface import StorageError
+from k8sfromscratch.storage.lmdb_backend import Checksum
 from k8sfromscratch.storage.machine import ALARM_ACTIVATE, ALARM_NOSPACE, Kind, on_behalf
 from k8sfromscratch.storage.proposals import awaited
 
@@ -246,17 +247,19 @@ class Member:
         if self.alarms.corrupt:
             raise Corrupt
 
-    async def hash_kv(self, revision: int) -> Any:
-        """A checksum of everything up to a revision, 0 for the latest: equal for members that have applied and compacted the same.
-        Raises Compacted, FutureRevision, Unavailable."""
-        store = self.store
-        if 0 < revision < store.compact_revision:
-            raise errors.Compacted(store.compact_revision)
-        if revision > store.revision:
+    async def checksum(self, revision: int) -> Checksum:
+        """Of everything up to a revision, 0 for the latest.  Raises Compacted, FutureRevision, Unavailable."""
+        if revision > self.store.revision:
             raise errors.FutureRevision
-        compacted = store.compact_revision
         found = await self.engine.checksum(revision)
-        return m.HashKVResponse(header=self.header_now(), hash=found, compact_revision=compacted)
+        if found.revision < found.compact_revision:
+            raise errors.Compacted(found.compact_revision)
+        return found
+
+    async def hash_kv(self, revision: int) -> Any:
+        """The same, as it is told to clients and other members."""
+        found = await self.checksum(revision)
+        return m.HashKVResponse(header=self.header_now(), hash=found.crc32, compact_revision=found.compact_revision)
 
     # Work that takes longer than a turn of the loop
 
