@@ -3,9 +3,11 @@
 Every operation is a barrier: all hosts finish it before any begins the next, so a role may rely on what earlier roles did on other hosts.
 """
 
+from pyinfra.api.exceptions import PyinfraError
 from pyinfra.context import host
 
 from k8sfromscratch.lab import artifacts
+from k8sfromscratch.lab.errors import LabError
 from roles.addons import addons
 from roles.base import base
 from roles.checks import checks
@@ -19,7 +21,11 @@ from roles.runtime import runtime
 preflight()
 
 if passed():
-    _made = artifacts.ensure(python())
+    try:
+        _made = artifacts.ensure(python())
+    except (LabError, OSError) as _error:
+        # As pyinfra's own, which it tells without a traceback.
+        raise PyinfraError(f"this host cannot make what machines are given: {_error}") from _error
     _wheel = _made.environment.identity
     base(_made.environment)
     pki()

@@ -56,7 +56,8 @@ class LabConnector(SSHConnector):
             spec = load_spec()
             if _provider(spec).ensure(spec.machine(self.host.data.node_name)):
                 logger.info(f"{self.host.print_prefix}machine started")
-        except LabError as error:
+        except (LabError, OSError) as error:
+            # An OSError is this host's: no space for the machine's files, for one.
             raise ConnectError(str(error)) from error
         super().connect()
         transport = self.client.get_transport() if self.client is not None else None

@@ -106,6 +106,9 @@ def _rounded(span: Span) -> dict[str, object]:
     return {"host": span.host, "phase": span.phase, "from_s": round(span.from_s, 3), "took_s": round(span.took_s, 3)}
 
 
+CONNECT_REMEDY = "look at the machine's console; `python -m k8sfromscratch.lab status` tells which run"
+OTHER_KEYS = "it was made with other keys than those in .lab/ssh: put those back, or `make lab-down` and `make lab`"
+
 REMEDIES = (
     ("No space left on device", "free space on its disk (`df -h` tells where), then run it again"),
     ("Disk quota exceeded", "free space on its disk, then run it again"),
@@ -116,9 +119,18 @@ REMEDIES = (
     ("Cannot allocate memory", "give it more memory, or stop what uses it"),
     ("is not healthy", "its log above says why; put that right, then run it again"),
     ("preflight:", "put that right, then run it again"),
+    ("Authentication error", OTHER_KEYS),
+    ("SSH host key error", OTHER_KEYS),
 )
 
 
 def remedy_for(cause: Iterable[str], otherwise: str = "put that right, then run it again: it goes on from there") -> str:
     text = "\n".join(cause)
     return next((remedy for sign, remedy in REMEDIES if sign in text), otherwise)
+
+
+def fatal(error: Exception, *, foreseen: bool) -> Event:
+    """What ended the run of all machines: something that this host lacks, or a fault of ours."""
+    cause = str(error) if foreseen else f"{type(error).__name__}: {error}"
+    remedy = remedy_for([cause], "see the log" if foreseen else "this is a fault of the lab itself: the log has where")
+    return Event("failed", THIS_HOST, "Deploy", cause=cause, remedy=remedy)

@@ -28,11 +28,10 @@ from pyinfra_cli.log import setup_logging
 from pyinfra_cli.prints import print_results
 from pyinfra_cli.util import load_deploy_file
 
+from k8sfromscratch.lab.errors import LabError
 from k8sfromscratch.lab.lanes import Lanes
-from k8sfromscratch.lab.phases import THIS_HOST, Event, Teller
+from k8sfromscratch.lab.phases import CONNECT_REMEDY, THIS_HOST, Event, Teller, fatal, remedy_for
 from k8sfromscratch.lab.spec import ROOT
-
-CONNECT_REMEDY = "look at the machine's console; `python -m k8sfromscratch.lab status` tells which run"
 
 
 def provision(inventory_file: str, teller: Teller) -> int:
@@ -80,7 +79,7 @@ def _connect(host: Host, teller: Teller) -> None:
     try:
         host.connect(raise_exceptions=True)
     except ConnectError as error:
-        teller.tell(Event("failed", name, "Machine", "boot and connect", cause=str(error), remedy=CONNECT_REMEDY))
+        teller.tell(Event("failed", name, "Machine", "boot and connect", cause=str(error), remedy=remedy_for([str(error)], CONNECT_REMEDY)))
     else:
         teller.enter(name, "Look")
 
@@ -110,8 +109,7 @@ def main(argv: Sequence[str]) -> int:
             return provision(inventory, teller)
         except Exception as error:
             traceback.print_exc()
-            remedy = "see the log" if isinstance(error, PyinfraError) else "this is a fault of the lab itself: the log has where"
-            teller.tell(Event("failed", THIS_HOST, "Deploy", cause=f"{type(error).__name__}: {error}", remedy=remedy))
+            teller.tell(fatal(error, foreseen=isinstance(error, PyinfraError | LabError)))
             return 1
 
 

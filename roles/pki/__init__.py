@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pyinfra.api.deploy import deploy
+from pyinfra.api.exceptions import PyinfraError
 from pyinfra.context import host
 
 from roles.lib.cluster import API_PORT, Node, api_server, masters, nodes
@@ -160,7 +161,7 @@ def _ensured(directory: str, spec: str) -> Path:
     command = [sys.executable, "-m", "k8sfromscratch.components.pki", "ensure", f"--dir={place}", f"--spec={place / 'spec.json'}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise RuntimeError(f"certificates could not be made: {done.stderr.strip()}")
+        raise PyinfraError(f"certificates could not be made: {done.stderr.strip()}")
     return place
 
 

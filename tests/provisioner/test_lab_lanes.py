@@ -93,3 +93,13 @@ def test_where_the_preflight_fails_nothing_is_changed_anywhere(monkeypatch: pyte
     run = Hosts(monkeypatch, fail={("w1", "Preflight | look"): "preflight: swap is on"})
     run.lanes.run()
     assert {op for _, op in run.ran} == {"Preflight | look"}
+
+
+def test_a_machine_that_did_not_come_up_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Hosts(monkeypatch)
+    (absent,) = [host for host in run.hosts if host.name == "w2"]
+    run.state.active_hosts.discard(absent)
+    run.state.failed_hosts.add(absent)
+    run.lanes.run()
+    assert {host for host, op in run.ran if op == "Checks | dns"} == {"m1", "m2", "w1"}
+    assert [host.name for host in run.state.failed_hosts] == ["w2"], "the run has failed all the same"

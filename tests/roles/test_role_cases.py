@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from pyinfra.api.exceptions import PyinfraError
 
 from k8sfromscratch.lab.environment import Environment
 from k8sfromscratch.lab.images import Image
@@ -90,7 +91,7 @@ def test_case(file: Path, cluster: dict[str, Any], tmp_path: Path, monkeypatch: 
         return
     try:
         done = outcome(case, cluster, tmp_path, monkeypatch)
-    except RuntimeError as error:
+    except PyinfraError as error:
         assert case.refuses in str(error)
         return
     ((said,),) = (told for operation in done for told in operation.values())
