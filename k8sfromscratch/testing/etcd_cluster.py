@@ -23,7 +23,7 @@ import grpc
 
 from k8sfromscratch.core.rpc.etcd_messages import messages as m
 from k8sfromscratch.process.tls import TlsFiles
-from k8sfromscratch.testing.etcd_process import free_port
+from k8sfromscratch.testing.ports import free_port
 
 WITHIN_S = 120.0
 """Of a machine that many tests share: what is waited for comes much sooner."""

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -12,14 +11,10 @@ from typing import IO, Any, Self
 
 import grpc
 
+from k8sfromscratch.testing.ports import free_port
+
 READY_S = 120.0
 STOP_S = 20.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class EtcdProcess:

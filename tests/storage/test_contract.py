@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -18,17 +17,12 @@ from k8sfromscratch.storage.durable import DurableStorage
 from k8sfromscratch.storage.interface import Compacted, FutureRevision, LeaseNotFound, Storage, StorageError, Unavailable
 from k8sfromscratch.storage.local import LocalStorage
 from k8sfromscratch.storage.remote import RemoteStorage
+from k8sfromscratch.testing.ports import free_port
 
 Scenario = Callable[[Storage], Awaitable[None]]
 Run = Callable[[Scenario], None]
 
 BACKENDS = ("memory", "durable", "our etcd", "upstream etcd")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @asynccontextmanager

@@ -19,7 +19,7 @@ from k8sfromscratch.core.mvcc.types import PutOp, RangeOp
 from k8sfromscratch.process import pki
 from k8sfromscratch.process.tls import TlsFiles, client_context
 from k8sfromscratch.storage.remote import RemoteStorage
-from k8sfromscratch.testing.etcd_process import free_port
+from k8sfromscratch.testing.ports import free_port
 
 
 class Issuer:

@@ -9,7 +9,8 @@ import grpc
 import pytest
 
 from k8sfromscratch.core.rpc.etcd_messages import messages as m
-from k8sfromscratch.testing.etcd_process import EtcdProcess, free_port
+from k8sfromscratch.testing.etcd_process import EtcdProcess
+from k8sfromscratch.testing.ports import free_port
 
 
 @pytest.mark.parametrize(("most_bytes", "value_bytes"), [(400_000, 4000), (4_000_000, 200_000)], ids=["small writes", "large writes"])

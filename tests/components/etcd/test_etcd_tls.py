@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from k8sfromscratch.process import pki
 from k8sfromscratch.process.tls import TlsFiles, client_context
 from k8sfromscratch.storage.interface import Unavailable
 from k8sfromscratch.storage.remote import RemoteStorage
+from k8sfromscratch.testing.ports import free_port
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 @pytest.fixture(scope="module")
 def endpoint(certificates: Certificates, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        url = f"https://127.0.0.1:{probe.getsockname()[1]}"
+    url = f"https://127.0.0.1:{free_port()}"
     argv = [sys.executable, "-m", "k8sfromscratch.components.etcd", f"--data-dir={tmp_path_factory.mktemp('etcd')}", f"--listen-client-urls={url}"]
     argv.append("--listen-peer-urls=http://127.0.0.1:0")
     argv += [f"--cert-file={certificates.server.cert_file}", f"--key-file={certificates.server.key_file}"]
