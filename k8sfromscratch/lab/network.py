@@ -12,6 +12,7 @@ cross the bridge, pods' packets included.  All rules live in a table and a chain
 import json
 from ipaddress import IPv4Network
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from k8sfromscratch.lab.errors import SpecError
 from k8sfromscratch.lab.record import NetworkRecord, Record
@@ -28,11 +29,15 @@ INOTIFY_MINIMA = {
 def check_ranges(spec: ClusterSpec) -> None:
     """Refuses ranges that this host already routes elsewhere: packets would leave by the wrong interface."""
     bridge = bridge_name(spec)
+    libvirt = spec.provider == "libvirt"
+    remote = libvirt and urlsplit(spec.libvirt_uri).hostname is not None
     for route in json.loads(run(["ip", "-json", "-4", "route", "show", "table", "main"]) or "[]"):
         if route["dst"] == "default" or route.get("dev") == bridge:
             continue
         taken = IPv4Network(route["dst"])
-        for field in ("machine_cidr", "pod_cidr", "service_cidr"):
+        # On a bridge that was there, and on another host, the way to the machines is not ours: it is this route.
+        reaches_machines = remote or (libvirt and route.get("dev") == spec.libvirt_bridge)
+        for field in ("pod_cidr", "service_cidr") if reaches_machines else ("machine_cidr", "pod_cidr", "service_cidr"):
             wanted: IPv4Network = getattr(spec, field)
             if taken.overlaps(wanted):
                 raise SpecError(f"cluster spec: {field}: {wanted} overlaps {taken}, which this host routes to {route.get('dev')}; set LAB_{field.upper()}")

@@ -9,7 +9,7 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from k8sfromscratch.lab import keys
@@ -116,8 +116,15 @@ def iso(contents: Mapping[str, str]) -> bytes:
     return stream.getvalue()
 
 
-def host_name_servers() -> str:
+RESOLV_CONFS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
+"""Where systemd-resolved runs, the first has its own address on loopback, and the second those that it asks."""
+
+
+def host_name_servers(files: Sequence[Path] = RESOLV_CONFS) -> str:
     """This host's name servers as far as a machine can reach them: one that listens on loopback cannot be used from there."""
-    file = Path("/etc/resolv.conf")
-    lines = file.read_text().splitlines() if file.exists() else []
-    return "".join(f"{line}\n" for line in lines if line.startswith("nameserver") and not line.split()[1].startswith(("127.", "::1")))
+    for file in files:
+        lines = [line.split() for line in file.read_text().splitlines()] if file.exists() else []
+        servers = [words[1] for words in lines if words[:1] == ["nameserver"] and len(words) > 1]
+        if reached := [server for server in servers if not server.startswith(("127.", "::1"))]:
+            return "".join(f"nameserver {server}\n" for server in reached)
+    return ""

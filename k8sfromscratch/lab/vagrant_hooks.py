@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from k8sfromscratch.lab import kubectl, vagrant
-from k8sfromscratch.lab.errors import LabError
+from k8sfromscratch.lab.errors import LabError, NotReady
 from k8sfromscratch.lab.providers.base import answers_ssh
 from k8sfromscratch.lab.spec import ROOT, ClusterSpec, Machine, load_spec
 
@@ -64,7 +64,10 @@ def gone(name: str) -> None:
 
 def _is_up(directory: Path, machine: Machine, answers: Callable[[str], bool]) -> bool:
     stamp = directory / "up" / machine.name
-    return stamp.exists() and stamp.read_text() == vagrant.machine_id(machine.name) and answers(str(machine.address))
+    try:
+        return stamp.exists() and stamp.read_text() == vagrant.machine_id(machine.name) and answers(str(machine.address))
+    except NotReady:
+        return False  # removed without the hooks
 
 
 @contextmanager

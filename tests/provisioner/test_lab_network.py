@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from k8sfromscratch.lab import network
+from k8sfromscratch.lab.errors import SpecError
 from k8sfromscratch.lab.network import _nft_rules
 from k8sfromscratch.lab.spec import ClusterSpec
 
@@ -81,6 +83,37 @@ def test_accepts_come_first_in_the_chain_that_drops(states: list[dict[str, objec
     assert next(rule for rule in rules if rule.startswith("-A FORWARD")) == "-A FORWARD -j NETTEST-LAB-FORWARD"
     assert "-A NETTEST-LAB-FORWARD -i nettest-br0 -j ACCEPT" in rules
     assert "-A NETTEST-LAB-FORWARD -o nettest-br0 -j ACCEPT" in rules
+
+
+ROUTES = [
+    {"dst": "default", "gateway": "192.0.2.1", "dev": "eth0"},
+    {"dst": "10.89.0.0/24", "dev": "br7", "scope": "link"},
+    {"dst": "10.96.0.0/16", "gateway": "192.0.2.9", "dev": "eth0"},
+]
+
+
+@pytest.mark.parametrize(
+    ("changes", "refused"),
+    [
+        ({}, "machine_cidr: 10.89.0.0/24 overlaps 10.89.0.0/24, which this host routes to br7; set LAB_MACHINE_CIDR"),
+        ({"libvirt_bridge": "br7"}, "machine_cidr"),  # nspawn machines have a bridge of the lab's own
+        ({"provider": "libvirt"}, "machine_cidr"),
+        ({"provider": "libvirt", "libvirt_bridge": "br8"}, "machine_cidr"),
+        # The way to the machines.
+        ({"provider": "libvirt", "libvirt_bridge": "br7"}, "service_cidr: 10.96.0.0/16 overlaps 10.96.0.0/16"),
+        ({"provider": "libvirt", "libvirt_uri": "qemu+ssh://root@far.example/system"}, "service_cidr"),
+        ({"provider": "libvirt", "libvirt_bridge": "br7", "service_cidr": "10.97.0.0/16"}, ""),
+        ({"provider": "libvirt", "libvirt_uri": "qemu+ssh://root@far.example/system", "service_cidr": "10.97.0.0/16"}, ""),
+    ],
+)
+def test_ranges_that_this_host_routes_elsewhere_are_refused(monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], refused: str) -> None:
+    monkeypatch.setattr(network, "run", lambda _argv: json.dumps(ROUTES))
+    spec = ClusterSpec.model_validate(changes)
+    if not refused:
+        network.check_ranges(spec)
+        return
+    with pytest.raises(SpecError, match=f"^cluster spec: {refused}"):
+        network.check_ranges(spec)
 
 
 def test_only_what_leaves_the_lab_is_masqueraded() -> None:

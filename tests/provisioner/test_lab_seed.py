@@ -36,3 +36,20 @@ def test_the_archive_is_whole_sectors_and_the_same_each_time() -> None:
     assert len(data) % 512 == 0 and data == seed.archive(dict(reversed(contents.items())))
     with tarfile.open(fileobj=io.BytesIO(data + bytes(4096))) as tar:  # a disk has room behind it
         assert {entry.name: (entry.mode, entry.uid) for entry in tar} == {"etc/hostname": (0o644, 0), "root/.ssh/authorized_keys": (0o600, 0)}
+
+
+@pytest.mark.parametrize(
+    ("texts", "servers"),
+    [
+        (("search example.org\nnameserver 127.0.0.1\nnameserver\t192.0.2.1\nnameserver\n",), "nameserver 192.0.2.1\n"),
+        (("nameserver 127.0.0.53\noptions edns0\n", "nameserver 192.0.2.2\nnameserver 192.0.2.3\n"), "nameserver 192.0.2.2\nnameserver 192.0.2.3\n"),
+        (("nameserver ::1\n",), ""),
+        ((), ""),
+    ],
+    ids=["some listen on loopback", "systemd-resolved", "only loopback", "no file"],
+)
+def test_name_servers_are_those_that_a_machine_can_reach(tmp_path: Path, texts: tuple[str, ...], servers: str) -> None:
+    files = [tmp_path / "resolv.conf", tmp_path / "resolved.conf"]
+    for file, text in zip(files, texts, strict=False):
+        file.write_text(text)
+    assert seed.host_name_servers(files) == servers

@@ -100,6 +100,14 @@ def test_a_machine_made_anew_is_waited_for(made: Vagrant) -> None:
     assert made.deploys.read_text() == ""
 
 
+def test_a_machine_that_went_without_the_hooks_is_waited_for(made: Vagrant) -> None:
+    for name in NAMES[1:]:
+        made.up(name)
+    (made.directory / "machines" / "worker-1" / "libvirt" / "id").unlink()
+    assert made.up("master-1") == 0
+    assert made.deploys.read_text() == ""
+
+
 def test_the_last_machine_to_go_takes_the_clusters_files_along(made: Vagrant) -> None:
     for name in NAMES:
         made.up(name)
