@@ -4,7 +4,6 @@ So `pyinfra inventories/lab.py deploy.py` is all there is.  pyinfra evaluates in
 are made in `connect`, which runs in one greenlet a host: they boot in parallel.
 """
 
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,10 @@ from pyinfra.connectors.ssh import SSHConnector
 
 from k8sfromscratch.lab import keys
 from k8sfromscratch.lab.errors import LabError
+from k8sfromscratch.lab.keepalive import keep_alive
 from k8sfromscratch.lab.providers import Provider, provider_for
 from k8sfromscratch.lab.spec import ClusterSpec, load_spec
 
-KEEPALIVE_S = 5
 UNANSWERED_S = 20
 
 _providers: dict[ClusterSpec, Provider] = {}
@@ -60,12 +59,7 @@ class LabConnector(SSHConnector):
             # An OSError is this host's: no space for the machine's files, for one.
             raise ConnectError(str(error)) from error
         super().connect()
-        transport = self.client.get_transport() if self.client is not None else None
-        if transport is not None:
-            # A machine that ends says no goodbye: without these an operation there would wait for ever.
-            transport.set_keepalive(KEEPALIVE_S)
-            wire: Any = transport.sock
-            wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNANSWERED_S * 1000)
+        keep_alive(self, unanswered_s=UNANSWERED_S)
 
     def put_file(self, filename_or_io: Any, remote_filename: str, *more: Any, **arguments: Any) -> bool:
         """By SFTP, but for files that the machine sees already: those get another name there."""

@@ -11,6 +11,11 @@ from pyinfra.api.command import StringCommand
 from pyinfra.api.exceptions import ConnectError, InventoryError, PyinfraError
 from pyinfra.connectors.ssh import SSHConnector
 
+from k8sfromscratch.lab.keepalive import keep_alive
+
+UNANSWERED_S = 60
+"""Longer than for machines on this host: there is a network in between."""
+
 unreachable: dict[str, str] = {}
 """Host → why, of this run."""
 
@@ -51,6 +56,7 @@ class OwnConnector(SSHConnector):
         except PyinfraError as error:
             said = unreachable[self.host.name] = f"{self.data['ssh_hostname']}: {explained(str(error.args[0]))}"
             raise ConnectError(said) from error
+        keep_alive(self, unanswered_s=UNANSWERED_S)
         self.run_shell_command(StringCommand(f"umask 077; mkdir -p {UPLOADS} && chmod 700 {UPLOADS}"))
 
     def put_file(self, filename_or_io: Any, remote_filename: str, remote_temp_filename: str | None = None, *words: Any, **more: Any) -> bool:

@@ -1,7 +1,9 @@
 """The file of one's own machines: what it makes of hosts, and what it refuses; and what is told of a host that cannot be reached."""
 
 import runpy
+import socket
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -136,6 +138,30 @@ def test_why_a_host_was_not_reached_is_kept_for_the_table(monkeypatch: pytest.Mo
     with pytest.raises(ConnectError, match=r"192\.0\.2\.21: No such private key file: /absent: is the path of the key right\?"):
         connector.connect()
     assert own_connector.unreachable["@own/worker-1"].endswith("is the path of the key right?")
+
+
+class Wire:
+    def __init__(self) -> None:
+        self.options: list[tuple[int, int, int]] = []
+
+    def setsockopt(self, *option: int) -> None:
+        self.options.append(option)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("direct", [True, False], ids=["direct", "by another machine"])
+def test_a_host_that_dies_in_the_middle_is_noticed(monkeypatch: pytest.MonkeyPatch, direct: bool) -> None:
+    asked: list[int] = []
+    wire = Wire()
+    transport = SimpleNamespace(set_keepalive=asked.append, sock=wire if direct else object())
+
+    def connected(connector: SSHConnector) -> None:
+        connector.client = SimpleNamespace(get_transport=lambda: transport)  # type: ignore[assignment]
+
+    monkeypatch.setattr(SSHConnector, "connect", connected)
+    monkeypatch.setattr(OwnConnector, "run_shell_command", lambda *_words: (True, None))
+    OwnConnector.__new__(OwnConnector).connect()
+    assert asked == [5]
+    assert wire.options == ([(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 60_000)] if direct else [])
 
 
 @pytest.mark.parametrize("python", sorted(set(PYTHONS.values())))
