@@ -11,7 +11,7 @@ from k8sfromscratch.api.errors import BadRequest, Cause, invalid_options
 from k8sfromscratch.api.schema_node import SchemaNode
 from k8sfromscratch.components.apiserver.call import Call
 from k8sfromscratch.components.apiserver.entries import Object
-from k8sfromscratch.core.patch import managed_fields
+from k8sfromscratch.core.patch import last_applied, managed_fields
 from k8sfromscratch.core.patch.managed_fields import Manager, Ownership
 from k8sfromscratch.process.clock import Clock, rfc3339
 
@@ -49,7 +49,12 @@ class Owners:
         """The merged object and its owners.  Raises Conflict."""
         entries = managed_fields.read(live["metadata"].get("managedFields"))
         force = call.request.arg("force") in ("true", "1")
-        return managed_fields.apply(live, applied, entries, self._manager(call, "Apply"), _schema(call), self._now(), force=force)
+        manager, fields = self._manager(call, "Apply"), _schema(call)
+        if manager.name != last_applied.MANAGER or manager.subresource:
+            return managed_fields.apply(live, applied, entries, manager, fields, self._now(), force=force)
+        yielding = last_applied.unchanged_since(live, fields)
+        result, owners = managed_fields.apply(live, applied, entries, manager, fields, self._now(), force=force, yielding=yielding)
+        return last_applied.noted(result, applied), owners
 
     def write(self, obj: Object, entries: Sequence[Ownership]) -> None:
         self._write(obj, entries)

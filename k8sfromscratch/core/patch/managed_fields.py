@@ -101,9 +101,17 @@ def after_update(old: Object, new: Object, entries: Sequence[Ownership], manager
 
 
 def apply(
-    live: Object, applied: Object, entries: Sequence[Ownership], manager: Manager, schema: SchemaNode | None, now: str, *, force: bool
+    live: Object,
+    applied: Object,
+    entries: Sequence[Ownership],
+    manager: Manager,
+    schema: SchemaNode | None,
+    now: str,
+    *,
+    force: bool,
+    yielding: Tree | None = None,
 ) -> tuple[Object, list[Ownership]]:
-    """The object and its owners after an apply on a live object, or on nothing (empty).  Raises Conflict."""
+    """The object and its owners after an apply on a live object, or on nothing (empty).  `yielding`: fields taken over without force.  Raises Conflict."""
     if live and not entries:
         # The object is older than any owner's mark: whoever made it must not lose it in silence.
         whole = _owned(fields_of(_content(live), schema))
@@ -120,8 +128,9 @@ def apply(
     changed, removed = compare(_content(live), _content(result), schema)
     if changed is not None:
         conflicts = [(entry, common) for entry in others if (common := intersection(entry.fields, changed)) is not None]
-        if conflicts and not force:
-            raise _conflict(conflicts)
+        refused = [] if force else [(entry, left) for entry, common in conflicts if (left := _without(common, yielding)) is not None]
+        if refused:
+            raise _conflict(refused)
         taken = {entry.manager: common for entry, common in conflicts}
         others = [entry._replace(fields=left) for entry in others if (left := _without(entry.fields, taken.get(entry.manager))) is not None]
     if removed is not None:
