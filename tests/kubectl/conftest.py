@@ -13,7 +13,6 @@ streaming protocol it asks for, which version of a kind it creates, what it prin
 import base64
 import contextlib
 import json
-import socket
 import ssl
 import subprocess
 import sys
@@ -35,6 +34,7 @@ from cryptography.x509.oid import NameOID
 from k8sfromscratch.api.registry import NAMESPACES, SERVICE_ACCOUNTS
 from k8sfromscratch.process import pki
 from k8sfromscratch.testing.kubectl import RELEASES, Kubectl
+from k8sfromscratch.testing.ports import free_port
 
 START_TIMEOUT_S = 60
 LIVE_NODES = 3
@@ -123,12 +123,6 @@ class Cluster:
                 process.wait()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def _write_pki(folder: Path) -> None:
     now = datetime.now(UTC)
     ca_key = pki.make_key()
@@ -164,7 +158,7 @@ def write_kubeconfig(path: Path, cluster: Cluster, user: dict[str, str]) -> Path
 @pytest.fixture(scope="session")
 def cluster(needs: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     needs("kubectl")
-    made = Cluster(tmp_path_factory.mktemp("cluster"), _free_port(), _free_port())
+    made = Cluster(tmp_path_factory.mktemp("cluster"), free_port(), free_port())
     _write_pki(made.folder)
     made.start_etcd()
     made.start_apiserver()

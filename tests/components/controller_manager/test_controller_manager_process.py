@@ -25,6 +25,7 @@ from k8sfromscratch.process.server import serve
 from k8sfromscratch.process.service import StartError
 from k8sfromscratch.process.tls import TlsFiles
 from k8sfromscratch.storage.local import LocalStorage
+from k8sfromscratch.testing.ports import free_port
 
 
 def flags(*words):
@@ -95,12 +96,6 @@ def certificate(directory, env):
     pki.write(directory / "tls.crt", pki.certificate_pem(made), pki.CERT_MODE)
     pki.write(directory / "tls.key", pki.key_pem(key), pki.KEY_MODE)
     return files
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def test_the_process_leads_works_and_shows_its_health(tmp_path):

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import signal
-import socket
 import sys
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from k8sfromscratch.process.clock import Env
 from k8sfromscratch.process.server import serve
 from k8sfromscratch.process.tls import TlsFiles
 from k8sfromscratch.storage.local import LocalStorage
+from k8sfromscratch.testing.ports import free_port
 
 TOKENS = {"node-token": UserInfo("system:node:n1", ("system:nodes", "system:authenticated"))}
 
@@ -47,11 +47,6 @@ def kubeconfig(directory: Path, tls: TlsFiles, port: int) -> Path:
     path = directory / "kubeconfig"
     path.write_text(json.dumps(body))
     return path
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
 
 
 @asynccontextmanager
