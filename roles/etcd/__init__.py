@@ -17,7 +17,7 @@ from pyinfra.api.operation import operation
 from pyinfra.context import host, inventory
 
 from k8sfromscratch.components.etcd.config import EtcdFlags
-from roles.lib.cluster import masters, node_of
+from roles.lib.cluster import masters, node_of, unreachable
 from roles.lib.component import component_unit
 from roles.lib.files import files
 from roles.lib.services import services
@@ -29,7 +29,8 @@ DATA = "/var/lib/etcd"
 @deploy("etcd")
 def etcd(wheel: str) -> None:
     node = node_of(host)
-    begun = {node_of(master).name: master.get_fact(Begun) for master in inventory.get_group("masters")}
+    # One that cannot be reached is not asked: it would be tried again, and end the deploy of all.
+    begun = {node_of(master).name: [] if unreachable(master) else master.get_fact(Begun) for master in inventory.get_group("masters")}
     refuse(name="The masters are those that etcd began with", problem=changed(begun))
     certificates = [
         *certificate(f"etcd/server-{node.name}", at="etcd/server", owner="etcd", authority="etcd/ca"),

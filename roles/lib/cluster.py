@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from pyinfra.api.host import Host
-from pyinfra.context import host, inventory
+from pyinfra.context import host, inventory, state
 
 API_PORT = 6443
 BALANCER_PORT = 6444
@@ -28,6 +28,11 @@ def masters() -> list[Node]:
 
 def nodes() -> list[Node]:
     return [node_of(host) for host in inventory]
+
+
+def unreachable(host: Host) -> bool:
+    """It was to be reached in this run, and was not.  One that `--limit` leaves out was not tried, and may be as it should."""
+    return state.is_host_in_limit(host) and host not in state.activated_hosts
 
 
 def balanced() -> bool:

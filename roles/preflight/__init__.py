@@ -18,11 +18,11 @@ from pyinfra.context import host, inventory, state
 from rich.console import Console
 from rich.table import Table
 
-from k8sfromscratch.lab.own_connector import unreachable
+from k8sfromscratch.lab.own_connector import unreachable as reasons
 from k8sfromscratch.lab.wheelhouse import NODE_PYTHON
 from roles.base import MODULES, SYSCTLS
 from roles.base import PACKAGES as BASE_PACKAGES
-from roles.lib.cluster import node_of
+from roles.lib.cluster import balanced, node_of, unreachable
 from roles.preflight.ground import Ground, ReadGround
 from roles.preflight.judge import Wanted, problems
 from roles.preflight.releases import PYTHONS
@@ -38,7 +38,7 @@ def preflight() -> None:
     _found[host.name] = _look()
     expected = {each.name for each in state.activated_hosts}
     if expected <= _found.keys():
-        away = {each.name: [unreachable.get(each.name, "it could not be reached")] for each in inventory if each.name not in expected}
+        away = {each.name: [reasons.get(each.name, "it could not be reached")] for each in inventory if unreachable(each)}
         if away or any(_found.values()):
             show({**_found, **away}, Console(stderr=True))
     refuse(name="The machine will do")
@@ -63,7 +63,8 @@ def _look() -> list[str]:
     _grounds[host.name] = ground
     ranges = {setting: IPv4Network(getattr(host.data, setting)) for setting in ("pod_cidr", "service_cidr")}
     # Workers' ports are every node's: masters run a kubelet too.
-    wanted = Wanted(frozenset({*host.groups, "workers"}), node_of(host).address, ranges, SYSCTLS)
+    groups = {*host.groups, "workers", *(["balanced"] if balanced() else [])}
+    wanted = Wanted(frozenset(groups), node_of(host).address, ranges, SYSCTLS)
     return problems(ground, wanted, (before_s, after_s))
 
 
@@ -71,9 +72,10 @@ def _look() -> list[str]:
 def refuse() -> Generator[StringCommand, None, None]:
     """Nothing to do on a machine without problems.  What other hosts have is known when this is carried out: all are looked at by then."""
     said = _found[host.name]
-    masters = {each.name for each in inventory.get_group("masters")}
-    reached = {each.name for each in state.activated_hosts}
-    if not said and masters & reached <= _found.keys() and not any(_found[name] == [] for name in masters & reached):
+    masters = inventory.get_group("masters")
+    untried = [each for each in masters if not state.is_host_in_limit(each)]
+    reached = {each.name for each in masters if each in state.activated_hosts}
+    if not said and not untried and reached <= _found.keys() and not any(_found[name] == [] for name in reached):
         said = ["none of the masters will do"]
     if said:
         text = "; ".join(said).replace("'", "'\"'\"'")

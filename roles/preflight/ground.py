@@ -17,6 +17,7 @@ echo "architecture=$(uname -m)"
 echo "uid=$(id -u)"
 echo "systemd=$(cat /proc/1/comm)"
 echo "memory_kb=$(awk '$1 == "MemTotal:" { print $2 }' /proc/meminfo)"
+[ -s /opt/k8sfromscratch/project.stamp ] && echo "deployed=yes"
 for d in /opt /var/lib; do echo "disk=$d $(df -Pk $d | awk 'NR == 2 { print $4 }')"; done
 echo "clock=$(date +%s.%N)"
 if ! systemd-detect-virt --quiet --container; then
@@ -64,6 +65,8 @@ class Ground:
     """The name of process 1."""
     memory_mb: int = 0
     disk_mb: Mapping[str, int] = field(default_factory=dict)
+    deployed: bool = False
+    """Our environment is there, and has taken its part of the disk."""
     clock_s: float = 0.0
     swap: bool = False
     apt: bool = True
@@ -113,6 +116,7 @@ def parse(lines: Iterable[str]) -> Ground:
         systemd=one("systemd"),
         memory_mb=int(one("memory_kb") or 0) // 1024,
         disk_mb={where: int(free_kb) // 1024 for where, free_kb in pairs("disk") if free_kb.isdigit()},
+        deployed=one("deployed") == "yes",
         clock_s=float(one("clock") or 0),
         swap=one("swap") == "on",
         apt=one("no_apt") == "",

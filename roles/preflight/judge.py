@@ -13,6 +13,8 @@ from roles.preflight.releases import PYTHONS, known
 MEMORY_MB = {"masters": 900, "workers": 450}
 DISK_MB = 1500
 """Free where /opt and /var/lib are: environment, images, etcd."""
+DEPLOYED_DISK_MB = 300
+"""Where they are there already: room to replace them, one after the other."""
 CLOCK_APART_S = 5
 """From the control host, so that two machines are at most twice that apart: certificates and leases are compared by the clock."""
 PORTS = {
@@ -31,13 +33,18 @@ PORTS = {
         10250: "the kubelet",
         10256: "kube-proxy's health",
     },
+    "balanced": {
+        6444: "the balancer before the apiservers",
+        10246: "the balancer's health",
+    },
 }
 OWN_DEVICES = ("cni0", "flannel.1", "kube-ipvs0", "veth")
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the cluster wants of a machine.  `groups` are the machine's; `ranges` are the cluster's, by the name of their setting."""
+    """What the cluster wants of a machine.  `groups` are the machine's, and what else it is a part of ("balanced"); `ranges` are the cluster's, by the
+    name of their setting."""
 
     groups: frozenset[str]
     address: str
@@ -71,9 +78,10 @@ def _room(ground: Ground, wanted: Wanted) -> Iterable[str]:
     memory_mb = max((MEMORY_MB[group] for group in wanted.groups if group in MEMORY_MB), default=0)
     if ground.memory_mb < memory_mb:
         yield f"memory is {ground.memory_mb} MB: at least {memory_mb} MB are needed"
+    needed_mb = DEPLOYED_DISK_MB if ground.deployed else DISK_MB
     for where, free_mb in ground.disk_mb.items():
-        if free_mb < DISK_MB:
-            yield f"{where} has {free_mb} MB free: at least {DISK_MB} MB are needed"
+        if free_mb < needed_mb:
+            yield f"{where} has {free_mb} MB free: at least {needed_mb} MB are needed"
     if ground.swap:
         yield "swap is on: swapoff --all, and take it out of /etc/fstab"
 

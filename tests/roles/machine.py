@@ -12,7 +12,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from pyinfra.api.command import FileUploadCommand
-from pyinfra.context import ctx_host, ctx_inventory
+from pyinfra.context import ctx_host, ctx_inventory, ctx_state
 
 from roles.addons import Unapplied
 from roles.etcd import Begun
@@ -201,7 +201,8 @@ def run_role(module: ModuleType, role: Callable[..., Any], machine: Machine, oth
     try:
         for name, operation in replaced.items():
             setattr(module, name, executed(operation))
-        with ctx_host.use(host), ctx_inventory.use(Inventory(hosts)):  # type: ignore[arg-type]
+        reached = SimpleNamespace(activated_hosts=hosts, is_host_in_limit=hosts.__contains__)
+        with ctx_host.use(host), ctx_inventory.use(Inventory(hosts)), ctx_state.use(reached):  # type: ignore[arg-type]
             role._inner(**arguments)  # type: ignore[attr-defined]
     finally:
         for name, operation in replaced.items():

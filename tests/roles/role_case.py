@@ -2,7 +2,7 @@
 
     about: what the case shows
     groups: [masters]                         of the host; there is a master and a worker, or `cluster: {masters: 3, workers: 1}`, and in
-                                              `unreachable` and `refused` those of its hosts that are
+                                              `unreachable`, `unlisted` (left out by --limit) and `refused` those of its hosts that are
     control_host: {pki/ca.crt: text}          files beside the certificates
     data: {cluster_domain: other.local}       over the cluster's usual data
     arguments: {wheel: wheel-2}               over the role's usual ones
@@ -72,7 +72,7 @@ def load(file: Path) -> Case:
         file.stem,
         file.parent.name,
         tuple(text.get("groups") or ()),
-        {"masters": 1, "workers": 1, "unreachable": [], "refused": [], **(text.get("cluster") or {})},
+        {"masters": 1, "workers": 1, "unreachable": [], "unlisted": [], "refused": [], **(text.get("cluster") or {})},
         text.get("control_host") or {},
         text.get("data") or {},
         text.get("arguments") or {},
@@ -226,7 +226,11 @@ def run(
     members = [_member(number, group, facts) for group in ("masters", "workers") for number in range(1, case.cluster[group] + 1)]
     mine = next(each for each in members if set(each.groups) == set(case.groups))
     host = SimpleNamespace(**{**vars(mine), "data": SimpleNamespace(**{**data, **vars(mine.data), **case.data})})
-    reached = [each for each in members if each.name not in case.cluster["unreachable"]]
+    limit = [each for each in members if each.name not in case.cluster["unlisted"]]
+    reached = [each for each in limit if each.name not in case.cluster["unreachable"]]
+    for each in members:
+        if each.name in case.cluster["unreachable"]:
+            each.get_fact = _not_there
 
     def executed(operation: Any) -> Callable[..., None]:
         def carry_out(*words_: Any, name: str, **keywords: Any) -> None:
@@ -243,7 +247,7 @@ def run(
                 stack.enter_context(_replaced(module, name, executed(operation)))
         stack.enter_context(ctx_host.use(host))
         stack.enter_context(ctx_inventory.use(_Inventory(members)))
-        stack.enter_context(ctx_state.use(SimpleNamespace(activated_hosts=reached)))
+        stack.enter_context(ctx_state.use(SimpleNamespace(activated_hosts=reached, is_host_in_limit=limit.__contains__)))
         role._inner(**{**arguments, **case.arguments})  # type: ignore[attr-defined]
     if unasked := facts.unasked():
         raise BadCase(f"the role never asks {', '.join(unasked)}")
@@ -259,6 +263,10 @@ def _member(number: int, group: str, facts: Facts) -> SimpleNamespace:
     name = f"{group.removesuffix('s')}-{number}"
     address = f"192.0.2.{(10 if group == 'masters' else 100) + number}"
     return SimpleNamespace(name=name, groups=[group], data=SimpleNamespace(node_name=name, node_address=address), get_fact=facts.get)
+
+
+def _not_there(fact: type, **_arguments: Any) -> Any:
+    raise BadCase(f"the role asks {fact.__name__} of a machine that cannot be reached")
 
 
 @contextmanager
