@@ -3,12 +3,13 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-LAB_PACKAGES := systemd-container mmdebstrap iproute2 nftables openssh-client
+# Ubuntu does not know Debian's keys by itself.
+IMAGE_PACKAGES := mmdebstrap debian-archive-keyring
+LAB_PACKAGES := $(IMAGE_PACKAGES) systemd-container iproute2 nftables openssh-client
 # What tests compare with or drive: upstream's etcd, containerd, packet captures.
 TEST_PACKAGES := $(LAB_PACKAGES) etcd-server etcd-client containerd runc containernetworking-plugins iptables conntrack tcpdump patch
-# libvirt's Python bindings come from PyPI, which builds them.
-BINDING_PACKAGES := libvirt-dev pkg-config gcc python3-dev
-VM_PACKAGES := mmdebstrap e2fsprogs openssh-client qemu-system-x86 qemu-utils libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients dnsmasq-base iptables vagrant vagrant-libvirt
+LIBVIRT_PACKAGES := $(IMAGE_PACKAGES) e2fsprogs iproute2 openssh-client qemu-system-x86 qemu-utils libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients dnsmasq-base iptables
+VM_PACKAGES := $(LIBVIRT_PACKAGES) vagrant vagrant-libvirt
 # Where kubectl and helm are unpacked if there are none.
 export PATH := $(PATH):$(CURDIR)/.cache/bin
 IS_ROOT := $(shell [ "$$(id -u)" = 0 ] && echo yes)
@@ -29,11 +30,11 @@ $(VENV)/ready: pyproject.toml hatch_build.py
 	@touch $@
 
 libvirt-python: venv # what the libvirt provider needs in the environment
-	@$(BIN)/python -c 'import libvirt' 2>/dev/null || { tools/system-packages $(BINDING_PACKAGES) && $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[libvirt]'; }
+	@tools/libvirt-python $(BIN)/python
 
 lab: ## a running local cluster, from nothing or from whatever is there
 ifeq ($(LAB_PROVIDER),libvirt)
-	@tools/system-packages $(VM_PACKAGES)
+	@tools/system-packages $(LIBVIRT_PACKAGES)
 	@$(MAKE) --no-print-directory libvirt-python
 else
 	@tools/system-packages $(LAB_PACKAGES)

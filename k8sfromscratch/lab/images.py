@@ -18,7 +18,7 @@ from k8sfromscratch.lab.environment import SHIPPED, Environment
 from k8sfromscratch.lab.errors import SpecError
 from k8sfromscratch.lab.oci import ImageConfig, Layer, make_layer, manifest_digest, write_archive
 from k8sfromscratch.lab.record import CACHE_DIR
-from k8sfromscratch.lab.shell import run
+from k8sfromscratch.lab.shell import need_root, run
 from k8sfromscratch.lab.spec import ROOT
 
 RECIPES = ROOT / "images"
@@ -122,6 +122,7 @@ def _base(recipe: Recipe, base: Path) -> Path:
     """The tree of the recipe's packages; kept for the next image of the same packages."""
     if base.exists():
         return base
+    need_root("building the container images (mmdebstrap)")
     extracted, kept = base.with_suffix(".extracted"), base.with_suffix(".kept")
     for leftover in (extracted, kept):
         shutil.rmtree(leftover, ignore_errors=True)

@@ -49,7 +49,8 @@ class Host:
             return _aside(lambda: libvirt.open(self.uri))
         except libvirt.libvirtError as error:
             raise MissingTool(
-                f"libvirt does not answer at {self.uri}: {error}.  Is libvirtd running, and may you use it (group libvirt)?  LAB_LIBVIRT_URI names another"
+                f"libvirt does not answer at {self.uri}: {error}.  Is libvirtd running (`systemctl start libvirtd`), and may you use it (group libvirt)?"
+                "  LAB_LIBVIRT_URI names another"
             ) from error
 
     def capabilities(self) -> str:

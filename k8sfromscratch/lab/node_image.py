@@ -13,7 +13,7 @@ from pathlib import Path
 
 from k8sfromscratch.lab import layers
 from k8sfromscratch.lab.record import CACHE_DIR
-from k8sfromscratch.lab.shell import run
+from k8sfromscratch.lab.shell import need_root, run
 
 PACKAGES = (
     *("systemd", "systemd-sysv", "dbus", "openssh-server", "python3", "libstdc++6", "ca-certificates", "procps", "kmod"),
@@ -86,6 +86,7 @@ def ensure(debian: str) -> Path:
 
 def make_root(debian: str, root: Path, packages: Sequence[str], files: Mapping[str, str], setup: str) -> None:
     """A Debian root file system with these packages and files, and `setup` (a shell script that is given the root) run at the end."""
+    need_root("building a root file system (mmdebstrap)")
     source = root.with_suffix(".files")
     for leftover in (root, source):
         shutil.rmtree(leftover, ignore_errors=True)

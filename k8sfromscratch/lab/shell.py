@@ -4,6 +4,7 @@ Everything the lab does to the machine it runs on goes through here, because sub
 `subprocess` is patched to yield to other greenlets, so that machines can boot in parallel, where netlink or libvirt calls would block.
 """
 
+import os
 import shlex
 import shutil
 import subprocess
@@ -33,6 +34,12 @@ def attempt(
         raise MissingTool(f"the program {words[0]!r} is not installed; `make lab` as root installs all it needs") from error
     except subprocess.TimeoutExpired as error:
         raise CommandFailed(f"{shlex.join(words)} did not end within {timeout_s:g} s") from error
+
+
+def need_root(what: str) -> None:
+    """Before what a program refuses to others in words that name no remedy."""
+    if os.geteuid() != 0:
+        raise MissingTool(f"{what} needs root: run it with sudo.  What is built is kept, so that this is asked only when it changes")
 
 
 def has(program: str) -> bool:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from k8sfromscratch.lab.errors import SpecError
+from k8sfromscratch.lab import images, node_image, shell
+from k8sfromscratch.lab.errors import MissingTool, SpecError
 from k8sfromscratch.lab.images import RECIPES, load_recipe
 
 
@@ -27,3 +28,14 @@ def test_a_wrong_recipe_names_the_field(tmp_path: Path) -> None:
     file.write_text("reference: docker.io/library/x:1\npackages: []\nentrypiont: [sh]\n")
     with pytest.raises(SpecError, match="entrypiont"):
         load_recipe(file)
+
+
+def test_who_may_not_build_images_is_told_before_anything_is_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shell.os, "geteuid", lambda: 1000)
+    for module in (images, node_image):
+        monkeypatch.setattr(module, "run", lambda *_words, **_more: pytest.fail("mmdebstrap's own refusal names no remedy"))
+    with pytest.raises(MissingTool, match=r"building the container images \(mmdebstrap\) needs root: run it with sudo"):
+        images._base(load_recipe(next(RECIPES.glob("*.yaml"))), tmp_path / "base")
+    with pytest.raises(MissingTool, match=r"building a root file system \(mmdebstrap\) needs root: run it with sudo"):
+        node_image.make_root("bookworm", tmp_path / "root", (), {}, "")
+    assert list(tmp_path.iterdir()) == []

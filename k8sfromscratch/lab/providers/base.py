@@ -34,9 +34,6 @@ class Access:
 
 
 class Provider(ABC):
-    system_packages: ClassVar[tuple[str, ...]] = ()
-    """Debian packages this provider needs on the control host."""
-
     inventory: ClassVar[str] = "inventories/lab.py"
     """Of its machines, for pyinfra."""
 

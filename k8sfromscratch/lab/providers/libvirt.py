@@ -43,8 +43,6 @@ MACHINE_BYTES = 1536 << 20
 
 
 class LibvirtProvider(Provider):
-    system_packages = ("libvirt-daemon-system", "libvirt-daemon-driver-qemu", "qemu-system-x86", "qemu-utils", "mmdebstrap", "e2fsprogs", "openssh-client")
-
     def __init__(self, spec: ClusterSpec) -> None:
         super().__init__(spec)
         self._preparing = threading.Lock()

@@ -43,8 +43,6 @@ SHIPPED_INSIDE = "/var/cache/k8sfromscratch"
 
 
 class NspawnProvider(Provider):
-    system_packages = ("systemd-container", "mmdebstrap", "iproute2", "nftables", "openssh-client")
-
     def __init__(self, spec: ClusterSpec) -> None:
         super().__init__(spec)
         self._preparing = threading.Lock()

@@ -21,7 +21,6 @@ POLL_S = 0.5
 
 
 class VagrantProvider(Provider):
-    system_packages = ("vagrant", "vagrant-libvirt")
     inventory = "inventories/vagrant.py"
 
     @property
