@@ -10,6 +10,7 @@ from functools import cache
 from k8sfromscratch.lab import environment, images, wheelhouse
 from k8sfromscratch.lab.environment import Environment
 from k8sfromscratch.lab.images import Image
+from k8sfromscratch.lab.turns import turn
 from k8sfromscratch.lab.wheelhouse import NODE_PYTHON
 
 _LOCK = threading.Lock()
@@ -32,9 +33,12 @@ def ensure(python: str = NODE_PYTHON) -> Artifacts:
 
 @cache
 def _environment(python: str) -> Environment:
-    return environment.ensure(wheelhouse.ensure(python))
+    with turn("environment"):
+        return environment.ensure(wheelhouse.ensure(python))
 
 
 @cache
 def _images() -> tuple[Image, ...]:
-    return tuple(images.ensure(_environment(NODE_PYTHON)))
+    made = _environment(NODE_PYTHON)
+    with turn("images"):
+        return tuple(images.ensure(made))

@@ -24,6 +24,7 @@ from k8sfromscratch.lab.errors import LabError
 from k8sfromscratch.lab.libvirt_host import Host
 from k8sfromscratch.lab.record import CACHE_DIR
 from k8sfromscratch.lab.shell import run
+from k8sfromscratch.lab.turns import turn
 
 PACKAGES = ("linux-image-cloud-amd64", "initramfs-tools", "udev", "sudo")
 DEBIAN = "bookworm"
@@ -109,15 +110,16 @@ def ensure(debian: str = DEBIAN) -> Box:
     called = name(debian)
     digest = called.rpartition("-")[2]
     directory = CACHE_DIR / "box" / digest
-    if not directory.exists():
-        building = directory.with_suffix(".building")
-        shutil.rmtree(building, ignore_errors=True)
-        building.mkdir(parents=True)
-        _build(debian, building)
-        building.rename(directory)
-        for other in directory.parent.iterdir():
-            if other != directory:
-                shutil.rmtree(other)
+    with turn("box"):
+        if not directory.exists():
+            building = directory.with_suffix(".building")
+            shutil.rmtree(building, ignore_errors=True)
+            building.mkdir(parents=True)
+            _build(debian, building)
+            building.rename(directory)
+            for other in directory.parent.iterdir():
+                if other != directory:
+                    shutil.rmtree(other)
     return Box(called, directory / "box.img", directory / "vmlinuz", directory / "initrd.img", directory / "ssh_key", directory / "node.box")
 
 

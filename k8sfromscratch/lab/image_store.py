@@ -16,6 +16,7 @@ from pathlib import Path
 from k8sfromscratch.lab.images import Image
 from k8sfromscratch.lab.record import CACHE_DIR
 from k8sfromscratch.lab.shell import run
+from k8sfromscratch.lab.turns import turn
 
 KEPT = ("io.containerd.content.v1.content", "io.containerd.metadata.v1.bolt", "io.containerd.snapshotter.v1.overlayfs")
 """What is of images; the rest, an identity among it, is for each machine to make."""
@@ -50,7 +51,7 @@ _LOCK = threading.Lock()
 
 def ensure(node_image: Path, images: Collection[Image]) -> Path:
     """The store of that node image's containerd with these images, made unless it is there; those of other images are removed."""
-    with _LOCK:
+    with _LOCK, turn("containerd"):
         return _ensure(node_image, images)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from k8sfromscratch.lab import layers
 from k8sfromscratch.lab.record import CACHE_DIR
 from k8sfromscratch.lab.shell import need_root, run
+from k8sfromscratch.lab.turns import turn
 
 PACKAGES = (
     *("systemd", "systemd-sysv", "dbus", "openssh-server", "python3", "libstdc++6", "ca-certificates", "procps", "kmod"),
@@ -75,12 +76,12 @@ def ensure(debian: str) -> Path:
     """Builds the image unless it is there; other images beside it are of older recipes and are removed,
     except those that a machine stands on."""
     image = path(debian)
-    if image.exists():
-        return image
-    building = image.with_suffix(".building")
-    make_root(debian, building, PACKAGES, FILES, SETUP)
-    building.rename(image)
-    layers.prune(image.parent, (image,))
+    with turn("node-image"):
+        if not image.exists():
+            building = image.with_suffix(".building")
+            make_root(debian, building, PACKAGES, FILES, SETUP)
+            building.rename(image)
+            layers.prune(image.parent, (image,))
     return image
 
 
