@@ -6,7 +6,6 @@
 one thing after the other: `provision`.  It shows a line a host and phase; everything else is in `.lab/logs`.
 """
 
-import errno
 import fcntl
 import os
 import shutil
@@ -21,14 +20,13 @@ from pathlib import Path
 from rich.console import Console
 
 from k8sfromscratch.lab import artifacts, kubectl, settled
-from k8sfromscratch.lab.errors import LabError, SpecError
+from k8sfromscratch.lab.errors import LabError, SpecError, full_disk
 from k8sfromscratch.lab.phases import THIS_HOST, Event
 from k8sfromscratch.lab.progress import Progress
 from k8sfromscratch.lab.providers import Provider, provider_for
 from k8sfromscratch.lab.record import LAB_DIR, Record
 from k8sfromscratch.lab.spec import ROOT, ClusterSpec, load_spec
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
 LOGS_KEPT = 10
 
 
@@ -177,10 +175,7 @@ def main(argv: Sequence[str]) -> int:
         print(f"lab: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        if error.errno not in FULL:
-            raise
-        where = error.filename or LAB_DIR
-        print(f"lab: this host: {where}: {error.strerror}: free space there (`df -h`), then run it again: it goes on from there", file=sys.stderr)
+        print(f"lab: {full_disk(error, LAB_DIR)}", file=sys.stderr)
         return 1
 
 

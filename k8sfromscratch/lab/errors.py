@@ -7,6 +7,11 @@ LabError
 └── NotReady        a machine did not come up in time
 """
 
+import errno
+from pathlib import Path
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
 
 class LabError(Exception):
     """The base: `str()` of any of these is the whole message for the user."""
@@ -26,3 +31,10 @@ class CommandFailed(LabError):
 
 class NotReady(LabError):
     pass
+
+
+def full_disk(error: OSError, where: Path) -> str:
+    """What to do about a disk of this host that is full; `where` is told if the error names no file.  Raises any other error: it is a fault of ours."""
+    if error.errno not in FULL:
+        raise error
+    return f"this host: {error.filename or where}: {error.strerror}: free space there (`df -h`), then run it again: it goes on from there"

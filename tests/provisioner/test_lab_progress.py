@@ -5,12 +5,14 @@ import io
 import json
 import os
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from rich.console import Console
 
 import k8sfromscratch.lab.__main__ as lab_main
-from k8sfromscratch.lab.errors import LabError
+from k8sfromscratch.lab import box, vagrant_hooks
+from k8sfromscratch.lab.errors import LabError, full_disk
 from k8sfromscratch.lab.phases import Event, Teller, Timings, remedy_for
 from k8sfromscratch.lab.progress import Progress
 
@@ -86,14 +88,24 @@ def test_remedies_fit_their_causes() -> None:
     assert "goes on from there" in remedy_for(["something unheard of"])
 
 
-def test_a_full_disk_here_is_told_with_its_remedy(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def full(_spec: object) -> int:
+@pytest.mark.parametrize(
+    ("module", "step", "words"), [(lab_main, "up", ["up"]), (box, "add", []), (vagrant_hooks, "gone", ["gone", "worker-1"])], ids=["up", "box", "hooks"]
+)
+def test_a_full_disk_here_is_told_with_its_remedy(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], module: ModuleType, step: str, words: list[str]
+) -> None:
+    def full(*_words: object) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/var/tmp/machine")
 
-    monkeypatch.setattr(lab_main, "up", full)
-    assert lab_main.main(["up"]) == 1
+    monkeypatch.setattr(module, step, full)
+    assert module.main(words) == 1
     said = capsys.readouterr().err
     assert "/var/tmp/machine: No space left on device: free space there" in said
+
+
+def test_another_fault_of_this_host_is_not_taken_for_a_full_disk() -> None:
+    with pytest.raises(PermissionError):
+        full_disk(PermissionError(errno.EACCES, "no"), Path("/var/tmp"))
 
 
 def test_a_second_run_at_the_same_time_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
