@@ -31,7 +31,7 @@ def check(spec: ClusterSpec) -> None:
             variable = f"LAB_{field.upper()}"
             raise SpecError(
                 f"cluster spec: {field}: the lab that is there was made with {made[field]!r}, and this cannot be changed (got {wanted!r}): "
-                f"put {variable} back, or `make lab-down` first"
+                f"put {variable} back, or `make lab-down` first; a second lab needs a directory of its own, in KFS_LAB_DIR"
             )
 
 
