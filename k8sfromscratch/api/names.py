@@ -91,7 +91,10 @@ def _checked(value: str, pattern: str, message: str, length_max: int) -> list[st
 
 def dns_label(value: str) -> list[str]:
     """RFC 1123 label: the names of containers, namespaces, pods' host names."""
-    return _checked(value, _LABEL, _LABEL_MESSAGE, DNS_LABEL_LENGTH_MAX)
+    found = _checked(value, _LABEL, _LABEL_MESSAGE, DNS_LABEL_LENGTH_MAX)
+    if found and "." in value and _compiled(_SUBDOMAIN).fullmatch(value) is not None:
+        found[-1] = "must not contain dots"
+    return found
 
 
 def dns_subdomain(value: str) -> list[str]:

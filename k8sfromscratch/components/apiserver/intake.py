@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from k8sfromscratch.api import errors, json_body, schema, structural_decode
+from k8sfromscratch.api import errors, json_body, schema, structural_decode, warnings
 from k8sfromscratch.api.custom_definition import definition_faults, stored_versions_faults
 from k8sfromscratch.api.defaults import set_defaults
 from k8sfromscratch.api.registry import CUSTOM_RESOURCE_DEFINITIONS
@@ -42,32 +42,32 @@ class Intake:
         if negotiation.is_json(call.request):
             negotiation.check_size(call.request.body)
             if call.served.custom is None:
-                obj, warnings = schema.decode(call.served.resource, call.request.body, field_validation=call.field_validation)
+                obj, said = schema.decode(call.served.resource, call.request.body, field_validation=call.field_validation)
             else:
                 value, doubled = json_body.parse(call.request.body)
-                obj, warnings = _checked(call, value, call.field_validation, doubled)
-            call.warnings += warnings
+                obj, said = _checked(call, value, call.field_validation, doubled)
+            call.warnings += said
         else:
-            obj, warnings = _checked(call, negotiation.decode_body(call.request), call.field_validation)
-            call.warnings += warnings
+            obj, said = _checked(call, negotiation.decode_body(call.request), call.field_validation)
+            call.warnings += said
         return self._completed(call, obj)
 
     def typed(self, call: Call, value: Any) -> Object:
         """A patched object as one of the path's kind."""
-        obj, warnings = _checked(call, value, call.field_validation)
-        call.warnings += [warning for warning in warnings if warning not in call.warnings]
+        obj, said = _checked(call, value, call.field_validation)
+        self._warn(call, said)
         return self._completed(call, obj)
 
     def patched(self, call: Call, value: Any) -> Object:
         """Raises Invalid for what a patch has made of the object, if it is none of this kind any more."""
         try:
-            obj, warnings = _checked(call, value, call.field_validation)
+            obj, said = _checked(call, value, call.field_validation)
         except errors.BadRequest as error:
             if error.message.startswith("strict decoding error"):
                 raise
             cause = errors.Cause("FieldValueInvalid", f"Invalid value: {error.message}", "patch")
             raise errors.invalid("", "", "", [cause]) from error
-        call.warnings += [warning for warning in warnings if warning not in call.warnings]
+        self._warn(call, said)
         return self._completed(call, obj)
 
     def applied(self, call: Call, value: Any) -> Object:
@@ -103,13 +103,15 @@ class Intake:
         """Raises Invalid."""
         custom = call.served.custom
         if custom is None:
-            return self._refuse(call, obj, validate_create(call.served.stored, obj) + _faults_of_definition(call, obj, None))
+            self._refuse(call, obj, validate_create(call.served.stored, obj) + _faults_of_definition(call, obj, None))
+            return self._warn(call, warnings.of_creation(call.served.stored, obj))
         if custom.terminating:
             raise errors.MethodNotAllowed(
                 "create not allowed while custom resource definition is terminating",
                 details={"group": custom.resource.group, "kind": custom.resource.plural},
             )
-        return self._refuse(call, obj, validate_create(call.served.stored, obj) + custom.faults(obj, None))
+        self._refuse(call, obj, validate_create(call.served.stored, obj) + custom.faults(obj, None))
+        return self._warn(call, warnings.of_custom(obj, None))
 
     def validate_changed(self, call: Call, obj: Object, old: Object) -> None:
         """Raises Invalid."""
@@ -119,6 +121,13 @@ class Intake:
         else:
             causes += _faults_of_definition(call, obj, old)
         self._refuse(call, obj, causes)
+        if not call.info.subresource:
+            self._warn(call, warnings.of_update(call.served.stored, obj, old) if call.served.custom is None else warnings.of_custom(obj, old))
+
+    @staticmethod
+    def _warn(call: Call, texts: list[str]) -> None:
+        """An update that is tried again says what it has to say once."""
+        call.warnings += [text for text in texts if text not in call.warnings]
 
     @staticmethod
     def _refuse(call: Call, obj: Object, causes: list[errors.Cause]) -> None:

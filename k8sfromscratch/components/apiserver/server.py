@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from k8sfromscratch.api import errors
+from k8sfromscratch.api import errors, warnings
 from k8sfromscratch.api.registry import RESOURCES
 from k8sfromscratch.client import Client, DirectTransport
 from k8sfromscratch.components.apiserver import aggregation_controller, bootstrap, compaction, negotiation, replies, request_info
@@ -254,8 +254,9 @@ class ApiServer:
         if info.namespace and not served.resource.namespaced and info.resource != "namespaces":
             raise errors.NotFound("the server could not find the requested resource")
         call = Call(request, info, user, served, negotiation.output(request))
-        if served.custom is not None and served.custom.deprecation:
-            call.warnings.append(served.custom.deprecation)
+        deprecation = warnings.deprecation(served.resource) if served.custom is None else served.custom.deprecation
+        if deprecation:
+            call.warnings.append(deprecation)
         response = await self._routes.find(call)(call)
         if isinstance(response, Upgrade):
             return response
