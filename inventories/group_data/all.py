@@ -1,9 +1,13 @@
 """What the roles read of the cluster, for every inventory in this folder: the defaults of `ClusterSpec` with the lab's file and LAB_* on top."""
 
+from k8sfromscratch.lab.errors import SpecError
 from k8sfromscratch.lab.record import LAB_DIR
 from k8sfromscratch.lab.spec import load_spec
 
-_spec = load_spec()
+try:
+    _spec = load_spec()
+except SpecError as _error:
+    raise SystemExit(str(_error)) from None
 
 cluster_name = _spec.name
 cluster_domain = _spec.cluster_domain

@@ -10,6 +10,8 @@ import signal
 import time
 from pathlib import Path
 
+from k8sfromscratch.lab.errors import NotReady
+
 ROOT = Path("/sys/fs/cgroup")
 
 
@@ -60,7 +62,7 @@ def remove(name: str, *, timeout_s: float = 60) -> None:
             except ProcessLookupError:
                 continue
         if time.monotonic() > deadline:
-            raise TimeoutError(f"processes {sorted(left)} of cgroup {name} did not end")
+            raise NotReady(f"processes {sorted(left)} of cgroup {name} were killed and do not end: /proc/PID/stack says what they wait for; then run it again")
         time.sleep(0.05)
     for hierarchy in hierarchies():
         for directory, _, _ in os.walk(hierarchy / name, topdown=False):

@@ -20,7 +20,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from k8sfromscratch.lab.errors import SpecError
-from k8sfromscratch.lab.spec import ROOT
+from k8sfromscratch.lab.spec import ROOT, refuse_even
 
 VARIABLE = "KFS_MACHINES"
 PASSWORD_VARIABLE = "KFS_SUDO_PASSWORD"
@@ -74,6 +74,7 @@ class OwnMachines(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> "OwnMachines":
+        refuse_even(len(self.masters))
         machines = [*self.masters, *self.workers]
         for what in ("name", "address"):
             values = [getattr(machine, what) for machine in machines]

@@ -25,6 +25,12 @@ SPEC_FILE = ROOT / "inventories" / "lab.yaml"
 Role = Literal["master", "worker"]
 
 
+def refuse_even(masters: int) -> None:
+    """Raises ValueError, as pydantic's validators do."""
+    if masters % 2 == 0:
+        raise ValueError(f"{masters} masters survive the loss of no more of them than {masters - 1} do, and there is one more to lose: choose an odd number")
+
+
 class Machine(BaseModel):
     """One machine of the lab.  `name` is also the node's name in the cluster."""
 
@@ -65,10 +71,7 @@ class ClusterSpec(BaseModel):
     @field_validator("masters")
     @classmethod
     def _odd(cls, masters: int) -> int:
-        if masters % 2 == 0:
-            raise ValueError(
-                f"{masters} masters survive the loss of no more of them than {masters - 1} do, and there is one more to lose: choose an odd number"
-            )
+        refuse_even(masters)
         return masters
 
     @field_validator("runtime")

@@ -66,6 +66,7 @@ def test_nothing_of_the_labs_group_data_shows_through(tmp_path: Path) -> None:
     ("changes", "said"),
     [
         ({"masters": []}, "masters: List should have at least 1 item"),
+        ({"masters": [{"name": f"m{n}", "address": f"192.0.2.{n}"} for n in (1, 2)]}, "2 masters survive the loss of no more of them than 1 do"),
         ({"workers": [{"name": "master-1", "address": "192.0.2.9"}]}, "name master-1 is there twice"),
         ({"workers": [{"name": "w", "address": "192.0.2.11"}]}, "address 192.0.2.11 is there twice"),
         ({"workers": [{"name": "Worker_1", "address": "192.0.2.21"}]}, "workers.0.name: String should match pattern"),
@@ -99,6 +100,13 @@ def test_no_file_at_all_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.delenv("KFS_MACHINES", raising=False)
     with pytest.raises(SystemExit, match="set KFS_MACHINES to the file that lists your machines"):
         runpy.run_path(str(ROOT / "inventories" / "example_ssh.py"))
+
+
+def test_a_wrong_lab_is_told_to_those_who_have_none_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its group data is read with every inventory beside it: without a traceback, and with what to change."""
+    monkeypatch.setenv("LAB_WORKERS", "many")
+    with pytest.raises(SystemExit, match=r"workers: Input should be a valid integer.*from LAB_WORKERS"):
+        runpy.run_path(str(ROOT / "inventories" / "group_data" / "all.py"))
 
 
 def test_the_example_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
