@@ -127,23 +127,28 @@ def _run_step(group: Group, step: Step, directory: Path, grace_s: float) -> Outc
     junit.unlink(missing_ok=True)
     command = [*step.command, f"--junitxml={junit}"] if step.junit else list(step.command)
     started_s = time.monotonic()
+    output, of_the_step = os.pipe()
     with log.open("wb") as file:
-        # A session of its own: its process group is all that it starts, but for daemons, which make sessions themselves.
-        process = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "INT", *command],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **group.environment},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        assert process.stdout is not None
-        reader = threading.Thread(target=_copy, args=(process.stdout, file, started_s), daemon=True)
-        reader.start()
-        outcome = _wait(process, step.timeout_s, grace_s)
-        seconds = time.monotonic() - started_s
-        reader.join(OUTPUT_S)
+        reader = threading.Thread(target=_copy, args=(os.fdopen(output, "rb"), file, started_s), daemon=True)
+        reader.start()  # before there is a step, which an interrupt would not reach while we wait for a thread
+        try:
+            # A session of its own: its process group is all that it starts, but for daemons, which make sessions themselves.
+            process = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "INT", *command],
+                cwd=ROOT,
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **group.environment},
+                stdin=subprocess.DEVNULL,
+                stdout=of_the_step,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        finally:
+            os.close(of_the_step)
+        try:
+            outcome = _wait(process, step.timeout_s, grace_s)
+            seconds = time.monotonic() - started_s
+        finally:
+            reader.join(OUTPUT_S)  # after an interrupt too: how a step took down what it had made is what one wants to read then
     return Outcome(
         group.name,
         step.name,
@@ -156,18 +161,15 @@ def _run_step(group: Group, step: Step, directory: Path, grace_s: float) -> Outc
 
 
 def _wait(process: subprocess.Popen[bytes], timeout_s: float, grace_s: float) -> str:
-    # Not Popen.wait: an interrupt in the middle of it may leave its lock taken, and the next call would wait for ever.
-    ended = os.pidfd_open(process.pid)
     try:
-        if select.select([ended], [], [], timeout_s)[0]:
+        if _ends(process, timeout_s):
             return "passed" if process.wait() == 0 else "failed"
-        _interrupt(process, ended, grace_s)
+        _interrupt(process, grace_s)
         return "timed out"
     except KeyboardInterrupt:
-        _interrupt(process, ended, grace_s)  # tests take down what they made
+        _interrupt(process, grace_s)  # tests take down what they made
         raise
     finally:
-        os.close(ended)
         try:
             os.killpg(process.pid, signal.SIGKILL)
         except ProcessLookupError:
@@ -175,9 +177,18 @@ def _wait(process: subprocess.Popen[bytes], timeout_s: float, grace_s: float) ->
         process.wait()
 
 
-def _interrupt(process: subprocess.Popen[bytes], ended: int, grace_s: float) -> None:
+def _ends(process: subprocess.Popen[bytes], within_s: float) -> bool:
+    # Not Popen.wait: an interrupt in the middle of it may leave its lock taken, and the next call would wait for ever.
+    ended = os.pidfd_open(process.pid)
+    try:
+        return bool(select.select([ended], [], [], within_s)[0])
+    finally:
+        os.close(ended)
+
+
+def _interrupt(process: subprocess.Popen[bytes], grace_s: float) -> None:
     os.killpg(process.pid, signal.SIGINT)
-    select.select([ended], [], [], grace_s)
+    _ends(process, grace_s)
 
 
 def _copy(output: BinaryIO, file: BinaryIO, started_s: float) -> None:

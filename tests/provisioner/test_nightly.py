@@ -56,7 +56,8 @@ try:
     threading.Event().wait()
 finally:
     threading.Event().wait(0.2)
-    print("what the step made is gone", flush=True)
+    # What it says at last fills the pipe: whoever reads it is behind when the step has ended.
+    print("going\\\\n" * 20_000 + "what the step made is gone", flush=True)
 """
 hangs = Step("hangs", (sys.executable, "-c", waits), 60)
 down = Step("down", (sys.executable, "-c", "print('taken down')"), 60, cleans_up=True)
