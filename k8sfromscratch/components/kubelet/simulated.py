@@ -2,7 +2,8 @@
 
 For `kfs up` and for simulations: hundreds of nodes in one process, with one informer over all pods and a few tasks, and
 deterministic on a virtual-time loop.  No container is run.  A pod that is bound to one of these nodes becomes Running and ready,
-with an address of the node's range, and stays so; one that is deleted goes at once, whatever its grace period.
+with an address of the node's range, and stays so; one that is deleted goes at once, whatever its grace period; if something holds it
+in the API, it is seen to have failed there.
 
 A pod can ask to end by itself, so that jobs can be tried: `k8sfromscratch.io/simulated-run-s: "2.5"` ends its containers after that
 time, with `k8sfromscratch.io/simulated-exit-code` (default 0).  A restart policy that would restart it is obeyed: it keeps running.
@@ -39,6 +40,9 @@ EXIT_CODE_ANNOTATION = "k8sfromscratch.io/simulated-exit-code"
 LEASE_DURATION_S = 40
 LEASE_RENEWAL_S = 10.0
 LEASE_NAMESPACE = "kube-node-lease"
+
+TERMINATED_EXIT_CODE = 143
+"""Of a container that SIGTERM ends: who deletes a pod does not make it succeed."""
 
 WORKERS = 4
 """Pods are handled by so many tasks: enough to keep an in-process apiserver busy, few enough to be nothing."""
@@ -216,7 +220,8 @@ class SimulatedNodes:
         run_s = _run_s(pod)
         ended = run_s is not None and now >= started + timedelta(seconds=run_s)
         address = "" if spec.on_host_network(pod) else node.take(key, (pod.get("status") or {}).get("podIP", ""))
-        await self._report(pod, _pretend(pod, address, started, started + timedelta(seconds=run_s or 0) if ended else None), node, ended)
+        runtime = _pretend(pod, address, started, started + timedelta(seconds=run_s or 0) if ended else None, _exit_code(pod))
+        await self._report(pod, runtime, node, ended)
         if run_s is not None and not ended:
             self._pod_queue.add_after(key, (started + timedelta(seconds=run_s) - now).total_seconds())
         if ended:
@@ -228,7 +233,7 @@ class SimulatedNodes:
         try:
             if pod["metadata"].get("finalizers") and not spec.is_terminal(pod):
                 now = self._env.clock.now()
-                await self._report(pod, _pretend(pod, "", now, now), node, True)
+                await self._report(pod, _pretend(pod, "", now, now, TERMINATED_EXIT_CODE), node, True)
             if pod["metadata"].get("deletionGracePeriodSeconds") != 0:
                 meta = pod["metadata"]
                 await self._client.delete(PODS, meta["name"], meta["namespace"], uid=meta["uid"], grace_period_s=0)
@@ -262,8 +267,8 @@ def _exit_code(pod: Object) -> int:
     return int((pod["metadata"].get("annotations") or {}).get(EXIT_CODE_ANNOTATION, "0"))
 
 
-def _pretend(pod: Object, address: str, started: datetime, ended: datetime | None) -> PodRuntime:
-    """A runtime in which init containers have succeeded and the others run, or have ended at `ended`."""
+def _pretend(pod: Object, address: str, started: datetime, ended: datetime | None, exit_code: int = 0) -> PodRuntime:
+    """A runtime in which init containers have succeeded and the others run, or have ended at `ended` with the code."""
     uid = pod["metadata"]["uid"]
 
     def container(body: Object, finished: datetime | None, exit_code: int) -> Container:
@@ -275,7 +280,7 @@ def _pretend(pod: Object, address: str, started: datetime, ended: datetime | Non
         )  # fmt: skip
 
     init = [container(c, ended, 0) if spec.is_sidecar(c) else container(c, started, 0) for c in spec.init_containers(pod)]
-    regular = [container(c, ended, _exit_code(pod)) for c in spec.regular_containers(pod)]
+    regular = [container(c, ended, exit_code) for c in spec.regular_containers(pod)]
     sandbox = Sandbox(uid, 0, ended is None, started, (address,) if address else ())
     return PodRuntime((sandbox,), tuple(init + regular))
 

@@ -5,6 +5,7 @@
        └────suspend──> pods deleted, Suspended=True; resumed: it starts anew, the deadline too
 
 The first condition of each pair decides, the second says that it is over: between them the pods that still run are deleted and counted.
+Pods deleted because the Job is suspended, or wants fewer at a time, are not counted: stopping them is no failure.
 """
 
 from collections.abc import Mapping, Sequence
@@ -51,6 +52,8 @@ def plan(job: Object | None, pods: Sequence[Object], strays: Sequence[Object], n
             creations = _creations(job, pods, active, min(wanted - len(active), PARALLELISM_MAX)) if wait_s is None else ()
             steps += [Together(creations, slow_start=True)] if creations else []
     if doomed:
+        # Without a verdict nothing has failed: such pods are let go first, so that they count against nobody.
+        steps += [] if verdict is not None else _released(doomed)
         steps.append(Together(tuple(_deletion(job, pod) for pod in doomed)))
     if tally.releases:
         steps.append(Together(tally.releases))

@@ -100,7 +100,8 @@ def test_a_deleted_pod_with_finalizers_ends_and_waits():
         await client.delete(PODS, "a", "default")
         await asyncio.sleep(60)
         found = await client.get(PODS, "a", "default")
-        assert found["status"]["phase"] == "Succeeded"
+        assert found["status"]["phase"] == "Failed", "a pod that was stopped has not succeeded, and no Job may think so"
+        assert found["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 143
         await client.patch(PODS, "a", {"metadata": {"finalizers": None}}, "default")
         await asyncio.sleep(1)
         assert await phases(client) == {}

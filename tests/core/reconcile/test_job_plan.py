@@ -45,6 +45,8 @@ class World:
             case Delete():
                 self.pods[write.name]["metadata"]["deletionTimestamp"] = self.make.at(self.seconds)
                 self.end(write.name, "Failed")  # its kubelet stops it
+                if not objects.finalizers(self.pods[write.name]):
+                    del self.pods[write.name]
             case Patch():
                 pod = self.pods[write.name] = copy.deepcopy(self.pods[write.name])
                 pod["metadata"]["finalizers"] = write.patch["metadata"]["finalizers"]
@@ -155,11 +157,20 @@ def test_suspend_and_resume(make):
     world.job["spec"]["suspend"] = True
     world.settle()
     assert world.running == [] and world.conditions() == ["Suspended"] and "startTime" not in world.job["status"]
+    assert "failed" not in world.job["status"], "to be stopped is not to fail"
     world.job["spec"]["suspend"] = False
     world.seconds = 60
     world.settle()
     assert len(world.running) == 2 and world.conditions() == [] and world.job["status"]["startTime"] == make.at(60)
     assert world.events == ["Suspended", "Resumed"]
+
+
+def test_fewer_at_a_time_is_no_failure(make):
+    world = World(make, a_job(make, parallelism=3, completions=3, backoffLimit=0))
+    world.step()
+    world.job["spec"]["parallelism"] = 1
+    world.settle()
+    assert len(world.running) == 1 and world.conditions() == [] and "failed" not in world.job["status"]
 
 
 def test_each_index_runs_once_and_knows_its_number(make):
