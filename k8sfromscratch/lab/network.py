@@ -14,7 +14,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from k8sfromscratch.lab.errors import SpecError
+from k8sfromscratch.lab.errors import LabError, SpecError
 from k8sfromscratch.lab.record import NetworkRecord, Record
 from k8sfromscratch.lab.shell import attempt, has, run
 from k8sfromscratch.lab.spec import ClusterSpec
@@ -41,6 +41,22 @@ def check_ranges(spec: ClusterSpec) -> None:
             wanted: IPv4Network = getattr(spec, field)
             if taken.overlaps(wanted):
                 raise SpecError(f"cluster spec: {field}: {wanted} overlaps {taken}, which this host routes to {route.get('dev')}; set LAB_{field.upper()}")
+
+
+def check_bridge(spec: ClusterSpec) -> None:
+    """Refuses a bridge of our name that machines are on which we have not made: ours would disturb them, and it would go with our lab."""
+    bridge = bridge_name(spec)
+    plugged = _plugged_into(bridge) if Record.load().network is None else []
+    if plugged:
+        raise LabError(
+            f"the bridge {bridge} is there, with {', '.join(plugged)} on it, and this lab has not made it: take that lab down where it was made "
+            "(libvirt's with `virsh`), or set LAB_NAME and LAB_MACHINE_CIDR"
+        )
+
+
+def _plugged_into(bridge: str) -> list[str]:
+    shown = attempt(["ip", "-json", "link", "show", "master", bridge])
+    return [link["ifname"] for link in json.loads(shown.stdout or "[]")] if shown.returncode == 0 else []
 
 
 def bridge_name(spec: ClusterSpec) -> str:
@@ -82,9 +98,8 @@ def remove() -> None:
         attempt(["iptables", "-w", "-F", network.iptables_chain])
         attempt(["iptables", "-w", "-X", network.iptables_chain])
     # The kernel takes its time to end a machine's network namespace, and its end of the cable with it.
-    plugged = attempt(["ip", "-json", "link", "show", "master", network.bridge])
-    for link in json.loads(plugged.stdout or "[]") if plugged.returncode == 0 else []:
-        attempt(["ip", "link", "delete", link["ifname"]])
+    for link in _plugged_into(network.bridge):
+        attempt(["ip", "link", "delete", link])
     attempt(["ip", "link", "delete", network.bridge])
     for key, value in network.sysctls.items():
         _set_sysctl(key, value)

@@ -45,8 +45,19 @@ states.append(seen())
 # A machine that has ended, whose namespace the kernel has not taken away yet.
 run("ip", "link", "add", "vb-machine", "type", "veth", "peer", "name", "host0")
 run("ip", "link", "set", "vb-machine", "master", "nettest-br0")
+# Its own machine is no reason to refuse the bridge; without a record it is another's.
+network.check_bridge(spec)
+record = network.Record.load()
+network.Record().save()
+try:
+    network.check_bridge(spec)
+    raise SystemExit("another's bridge was taken")
+except network.LabError as error:
+    assert "the bridge nettest-br0 is there, with vb-machine on it, and this lab has not made it" in str(error), error
+record.save()
 network.remove()
 states.append(seen())
+network.check_bridge(spec)
 network.remove()
 states.append(seen())
 print(json.dumps(states))

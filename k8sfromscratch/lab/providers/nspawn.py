@@ -57,6 +57,7 @@ class NspawnProvider(Provider):
             settled.check(self.spec)
             self._refuse_another_lab()
             network.check_ranges(self.spec)
+            network.check_bridge(self.spec)
             self.image()
             keys.ensure(self.spec)
             with Record.locked() as record:
