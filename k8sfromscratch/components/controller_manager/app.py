@@ -91,6 +91,7 @@ def options_of(flags: ControllerManagerFlags) -> Options:
         workers={
             "deployment-controller": flags.concurrent_deployment_syncs,
             "replicaset-controller": flags.concurrent_replicaset_syncs,
+            "replicationcontroller-controller": flags.concurrent_rc_syncs,
             "statefulset-controller": flags.concurrent_statefulset_syncs,
             "daemonset-controller": flags.concurrent_daemonset_syncs,
             "job-controller": flags.concurrent_job_syncs,

@@ -50,6 +50,7 @@ class ControllerManagerFlags(Flags):
 
     concurrent_deployment_syncs: int = Field(5, ge=1, description="Deployments worked on at once")
     concurrent_replicaset_syncs: int = Field(5, ge=1, description="ReplicaSets worked on at once")
+    concurrent_rc_syncs: int = Field(5, ge=1, description="ReplicationControllers worked on at once")
     concurrent_statefulset_syncs: int = Field(5, ge=1, description="StatefulSets worked on at once")
     concurrent_daemonset_syncs: int = Field(2, ge=1, description="DaemonSets worked on at once")
     concurrent_job_syncs: int = Field(5, ge=1, description="Jobs worked on at once")

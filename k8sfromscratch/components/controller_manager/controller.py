@@ -133,7 +133,7 @@ def dependent_keys(resource: Resource, owners: Informer) -> KeysOf:
                     keys.append(f"{objects.namespace(obj)}/{reference['name']}")
             elif obj is new and not objects.deleting(obj):
                 near = owners.store.by_index(BY_NAMESPACE, objects.namespace(obj))
-                keys += [objects.key(owner) for owner in near if matches(objects.spec(owner).get("selector") or {}, objects.labels(obj))]
+                keys += [objects.key(owner) for owner in near if matches(objects.selector(owner), objects.labels(obj))]
         return dict.fromkeys(keys)
 
     return keys_of

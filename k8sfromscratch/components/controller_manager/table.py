@@ -26,6 +26,7 @@ from k8sfromscratch.components.controller_manager.controllers.workloads import (
     daemonset_controller,
     deployment_controller,
     replicaset_controller,
+    replicationcontroller_controller,
     statefulset_controller,
 )
 from k8sfromscratch.components.controller_manager.options import ALL, Options
@@ -37,6 +38,7 @@ CONTROLLERS: Mapping[str, Callable[[Context], Controller]] = {
     "clusterrole-aggregation-controller": clusterrole_aggregation_controller,
     "deployment-controller": deployment_controller,
     "replicaset-controller": replicaset_controller,
+    "replicationcontroller-controller": replicationcontroller_controller,
     "endpointslice-controller": endpointslice_controller,
     "endpoints-controller": endpoints_controller,
     "daemonset-controller": daemonset_controller,
@@ -66,6 +68,7 @@ ALIASES: Mapping[str, str] = {
     "clusterrole-aggregation": "clusterrole-aggregation-controller",
     "deployment": "deployment-controller",
     "replicaset": "replicaset-controller",
+    "replicationcontroller": "replicationcontroller-controller",
     "endpointslice": "endpointslice-controller",
     "endpoint": "endpoints-controller",
     "daemonset": "daemonset-controller",

@@ -25,7 +25,7 @@ def claim(
     owner_resource: Resource, owner: Object, resource: Resource, candidates: Iterable[Object], *, adoptable: Callable[[Object], bool] = lambda obj: True
 ) -> Claims:
     """Sorts the `candidates` of `resource` (all of them in the owner's namespace) by the owner's `spec.selector`."""
-    selector = objects.spec(owner).get("selector") or {}
+    selector = objects.selector(owner)
     mine: list[Object] = []
     steps: list[Step] = []
     confirmed = False

@@ -35,6 +35,12 @@ def labels(obj: Mapping[str, Any]) -> dict[str, str]:
     return obj["metadata"].get("labels") or {}
 
 
+def selector(owner: Mapping[str, Any]) -> dict[str, Any]:
+    """As a LabelSelector: a ReplicationController, which is older, states its labels alone."""
+    stated = spec(owner).get("selector") or {}
+    return {"matchLabels": stated} if owner.get("kind") == "ReplicationController" else stated
+
+
 def annotations(obj: Mapping[str, Any]) -> dict[str, str]:
     return obj["metadata"].get("annotations") or {}
 

@@ -1,4 +1,4 @@
-"""ReplicaSet: as many active pods as `spec.replicas`.
+"""ReplicaSet, and its older relative ReplicationController: as many active pods as `spec.replicas`.
 
 Claim the pods, create what is missing (slow start) or delete what is too much (`pod_ranking`), report.  The status counts the pods that
 were seen, not those this plan makes: the next plan counts them.
@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from k8sfromscratch.api.registry import PODS, REPLICA_SETS
+from k8sfromscratch.api.resource import Resource
 from k8sfromscratch.core.reconcile import objects, times
 from k8sfromscratch.core.reconcile.claims import claim
 from k8sfromscratch.core.reconcile.plan import CREATED_NAME, ERROR_TEXT, NOTHING, Create, Delete, Emit, Object, Plan, Step, Together, Update, Write, earliest
@@ -19,16 +20,16 @@ BURST_REPLICAS = 500
 """The most pods one plan creates or deletes: a bound on what is in flight before the next look.  Upstream's number."""
 
 
-def plan(replica_set: Object | None, candidates: Sequence[Object], related: Sequence[Object], now: datetime) -> Plan:
+def plan(replica_set: Object | None, candidates: Sequence[Object], related: Sequence[Object], now: datetime, *, resource: Resource = REPLICA_SETS) -> Plan:
     """`candidates`: pods that are the set's, or nobody's; `related`: active pods of all sets with the same controller, this one's too."""
     if replica_set is None:
         return NOTHING
-    claims = claim(REPLICA_SETS, replica_set, PODS, [pod for pod in candidates if objects.pod_active(pod)])
+    claims = claim(resource, replica_set, PODS, [pod for pod in candidates if objects.pod_active(pod)])
     active = claims.mine
     missing = objects.spec(replica_set).get("replicas", 1) - len(active)
     changes: tuple[Step, ...] = ()
     if not objects.deleting(replica_set) and missing > 0:
-        changes = (Together(_creations(replica_set, min(missing, BURST_REPLICAS)), slow_start=True),)
+        changes = (Together(_creations(resource, replica_set, min(missing, BURST_REPLICAS)), slow_start=True),)
     elif not objects.deleting(replica_set) and missing < 0:
         changes = (Together(_deletions(replica_set, active, related, min(-missing, BURST_REPLICAS), now)),)
 
@@ -36,15 +37,15 @@ def plan(replica_set: Object | None, candidates: Sequence[Object], related: Sequ
         status = status_of(replica_set, active, missing, failures, now)
         if status == objects.status(replica_set):
             return ()
-        return (Update(REPLICA_SETS, objects.replaced(replica_set, status=status), subresource="status"),)
+        return (Update(resource, objects.replaced(replica_set, status=status), subresource="status"),)
 
     min_ready_s = objects.spec(replica_set).get("minReadySeconds", 0)
     waits = [left_s for pod in active if (left_s := objects.available_in_s(pod, min_ready_s, now)) is not None and left_s > 0]
     return Plan((*claims.steps, *changes), conclude, requeue_after_s=earliest(*waits))
 
 
-def _creations(replica_set: Object, count: int) -> tuple[Write, ...]:
-    pod = objects.pod_from_template(objects.spec(replica_set).get("template") or {}, REPLICA_SETS, replica_set)
+def _creations(resource: Resource, replica_set: Object, count: int) -> tuple[Write, ...]:
+    pod = objects.pod_from_template(objects.spec(replica_set).get("template") or {}, resource, replica_set)
     done = Emit(replica_set, "Normal", "SuccessfulCreate", f"Created pod: {CREATED_NAME}")
     failed = Emit(replica_set, "Warning", "FailedCreate", f"Error creating: {ERROR_TEXT}")
     return tuple(Create(PODS, pod, done, failed) for _ in range(count))

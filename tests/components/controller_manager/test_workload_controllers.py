@@ -14,6 +14,7 @@ from k8sfromscratch.api.registry import (
     PERSISTENT_VOLUME_CLAIMS,
     PODS,
     REPLICA_SETS,
+    REPLICATION_CONTROLLERS,
     STATEFUL_SETS,
 )
 
@@ -51,6 +52,25 @@ def test_scaling_up_and_down(play, make_workload):
             await cluster.client.patch(DEPLOYMENTS, "web", {"spec": {"replicas": replicas}}, "default")
             await cluster.until(lambda: rolled_out(cluster))
             assert len(await cluster.every(PODS)) == replicas
+
+    play(story)
+
+
+def test_a_replication_controller_keeps_its_pods_and_takes_orphans(play, make_workload):
+    """Older than ReplicaSets, with labels for a selector, and served still."""
+
+    async def story(cluster):
+        await cluster.apply(PODS, "orphan", {"containers": [{"name": "c", "image": "i"}]}, metadata={"labels": {"app": "web"}})
+        template = make_workload(1)["template"]
+        await cluster.apply(REPLICATION_CONTROLLERS, "old", {"replicas": 3, "selector": {"app": "web"}, "template": template})
+        await cluster.until(lambda: settled(cluster, 3))
+        assert "orphan" in {pod["metadata"]["name"] for pod in await cluster.every(PODS)}
+        await cluster.client.patch(REPLICATION_CONTROLLERS, "old", {"spec": {"replicas": 1}}, "default")
+        await cluster.until(lambda: settled(cluster, 1))
+
+    async def settled(cluster, count):
+        status = (await cluster.get(REPLICATION_CONTROLLERS, "old"))["status"]
+        return all(status.get(field) == count for field in ("replicas", "availableReplicas")) and len(await cluster.every(PODS)) == count
 
     play(story)
 

@@ -1,10 +1,21 @@
-"""Deployments, ReplicaSets, DaemonSets and StatefulSets."""
+"""Deployments, ReplicaSets and ReplicationControllers, DaemonSets and StatefulSets."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from k8sfromscratch.api.registry import CONTROLLER_REVISIONS, DAEMON_SETS, DEPLOYMENTS, NODES, PERSISTENT_VOLUME_CLAIMS, PODS, REPLICA_SETS, STATEFUL_SETS
+from k8sfromscratch.api.registry import (
+    CONTROLLER_REVISIONS,
+    DAEMON_SETS,
+    DEPLOYMENTS,
+    NODES,
+    PERSISTENT_VOLUME_CLAIMS,
+    PODS,
+    REPLICA_SETS,
+    REPLICATION_CONTROLLERS,
+    STATEFUL_SETS,
+)
+from k8sfromscratch.api.resource import Resource
 from k8sfromscratch.client import Informer
 from k8sfromscratch.components.controller_manager.controller import (
     BY_CONTROLLER,
@@ -52,7 +63,15 @@ def deployment_controller(context: Context) -> Controller:
 
 
 def replicaset_controller(context: Context) -> Controller:
-    sets, pods = context.informer(REPLICA_SETS), context.informer(PODS)
+    return _replicas_controller(context, "replicaset-controller", REPLICA_SETS)
+
+
+def replicationcontroller_controller(context: Context) -> Controller:
+    return _replicas_controller(context, "replicationcontroller-controller", REPLICATION_CONTROLLERS)
+
+
+def _replicas_controller(context: Context, name: str, resource: Resource) -> Controller:
+    sets, pods = context.informer(resource), context.informer(PODS)
 
     def related(replica_set: Object) -> list[Object]:
         """The active pods of all sets of the same Deployment."""
@@ -64,9 +83,9 @@ def replicaset_controller(context: Context) -> Controller:
         found = sets.store.get(key)
         if found is None:
             return Plan()
-        return replicaset.plan(found, candidates(pods, found), related(found), now)
+        return replicaset.plan(found, candidates(pods, found), related(found), now, resource=resource)
 
-    return Controller("replicaset-controller", plan, (Trigger(sets, own_key), Trigger(pods, dependent_keys(REPLICA_SETS, sets))))
+    return Controller(name, plan, (Trigger(sets, own_key), Trigger(pods, dependent_keys(resource, sets))))
 
 
 def daemonset_controller(context: Context) -> Controller:
