@@ -74,6 +74,13 @@ def test_another_libvirt_would_get_a_second_lab(monkeypatch: pytest.MonkeyPatch)
         settled.check(ClusterSpec(provider="libvirt", libvirt_uri="qemu:///session", libvirt_bridge="br0"))
 
 
+def test_machines_of_one_image_are_not_started_as_those_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    record = record_of(ClusterSpec(provider="libvirt", image="/srv/debian.qcow2"))
+    monkeypatch.setattr(Record, "load", classmethod(lambda cls: record))
+    with pytest.raises(SpecError, match=r"image: the lab that is there was made with '/srv/debian\.qcow2', .*got ''.: put LAB_IMAGE back"):
+        settled.check(ClusterSpec(provider="libvirt"))
+
+
 def test_a_lab_of_an_earlier_version_is_known_by_its_provider(tmp_path: Path) -> None:
     record = Record(provider="libvirt")
     spec = load_spec(tmp_path / "absent", {"LAB_NAME": "mine"}, settled.of_lab(record))
