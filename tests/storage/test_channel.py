@@ -73,13 +73,13 @@ def test_calls_share_one_connection() -> None:
 
 
 def test_a_connection_that_fell_silent_is_given_up_and_the_next_call_makes_a_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(channel_module, "PING_EVERY_S", 0.02)
-
     async def scenario(channel: Channel, server: type[EchoServer]) -> None:
         assert await channel.call(METHOD, b"1") == b"1"
         server.silent, server.pings = True, False
         watching = await channel.open(METHOD)
-        with pytest.raises(Unavailable, match="silent"):
+        with monkeypatch.context() as impatient, pytest.raises(Unavailable, match="silent"):
+            impatient.setattr(channel_module, "PING_EVERY_S", 0.02)
+            watched_over(channel)
             await anext(aiter(watching))
         server.silent, server.pings = False, True
         assert await channel.call(METHOD, b"2") == b"2"
@@ -88,26 +88,37 @@ def test_a_connection_that_fell_silent_is_given_up_and_the_next_call_makes_a_new
     run(scenario)
 
 
-def test_a_quiet_watch_on_a_live_connection_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(channel_module, "PING_EVERY_S", 0.01)
+def watched_over(channel: Channel) -> bool:
+    """As after PING_EVERY_S; whether the server was asked for a sign of life."""
+    assert channel._connection is not None
+    channel._connection._watch_over()
+    return channel._connection._asked
 
+
+def test_a_quiet_watch_on_a_live_connection_stays() -> None:
     async def scenario(channel: Channel, server: type[EchoServer]) -> None:
         server.silent = True
-        watching = await channel.open(METHOD)
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.2):
-                await anext(aiter(watching))
-        assert len(server.made) == 1
+        watching = asyncio.ensure_future(anext(aiter(await channel.open(METHOD))))
+        assert channel._connection is not None
+        asked = 0
+        while asked < 3:
+            if watched_over(channel):
+                asked += 1
+                while not channel._connection._heard:
+                    await asyncio.sleep(0)
+        assert not watching.done() and len(server.made) == 1
+        watching.cancel()
 
     run(scenario)
 
 
 def test_calls_without_an_answer_end_and_leave_the_connection_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(channel_module, "CALL_S", 0.05)
-
     async def scenario(channel: Channel, server: type[EchoServer]) -> None:
+        await channel.open(METHOD)  # to connect may take longer
         server.silent = True
-        overdue = await asyncio.gather(*(channel.call(METHOD, b"%d" % number) for number in range(3)), return_exceptions=True)
+        with monkeypatch.context() as impatient:
+            impatient.setattr(channel_module, "CALL_S", 0.05)
+            overdue = await asyncio.gather(*(channel.call(METHOD, b"%d" % number) for number in range(3)), return_exceptions=True)
         assert all(isinstance(error, Unavailable) and "did not answer" in str(error) for error in overdue)
         server.silent = False
         assert await channel.call(METHOD, b"later") == b"later"
@@ -208,6 +219,7 @@ def several(scenario: Callable[[Channel, list[list[EchoServer]]], Awaitable[None
             ports.append(server.sockets[0].getsockname()[1])
             made.append(connections)
             servers.append(server)
+        for kind, server in zip(kinds, servers, strict=True):
             if kind is None:
                 server.close()
         channel = Channel([f"http://127.0.0.1:{port}" for port in ports])
