@@ -41,9 +41,9 @@ class KvServices:
     def range(self, data: bytes, call: Call) -> None:
         request = m.RangeRequest.FromString(data)
         op = convert.range_op(request)
-        self._member.check_sound()
 
         def answer() -> None:
+            self._member.check_sound()  # now: this member may have heard only meanwhile that the alarm was disarmed
             if self._member.auth.enabled:
                 self._member.auth.check(self._member.who(call), op.key, op.range_end, READ)
             result = self._engine.store.range(op)
@@ -86,10 +86,10 @@ class KvServices:
     def txn(self, data: bytes, call: Call) -> None:
         request = m.TxnRequest.FromString(data)
         op = convert.txn_op(request, self._member.txn_ops_max)
-        self._member.check_sound()
         if not op.writes:
 
             def answer() -> None:
+                self._member.check_sound()
                 if self._member.auth.enabled:
                     self._engine.machine.check(self._member.who(call), Kind.TXN, op)
                 result, _ = self._engine.store.txn(op)
@@ -100,6 +100,7 @@ class KvServices:
             else:
                 self._member.read(call, answer)
             return
+        self._member.check_sound()
         if not self._member.has_room(data, call, puts=op.puts):
             return
 
