@@ -23,13 +23,14 @@ import grpc
 
 from k8sfromscratch.core.rpc.etcd_messages import messages as m
 from k8sfromscratch.process.tls import TlsFiles
+from k8sfromscratch.testing.etcd_process import CALL_S, ETCDCTL, WITHIN_S
 from k8sfromscratch.testing.ports import free_port
 
-WITHIN_S = 120.0
-"""Of a machine that many tests share: what is waited for comes much sooner."""
 LOOK_EVERY_S = 0.02
-FAST = ("--heartbeat-interval=50", "--election-timeout=500")
-"""Elections of half a second: fast, and still longer than a busy machine keeps a process waiting."""
+FAST = ("--heartbeat-interval=100", "--election-timeout=2000")
+"""For clusters that lose members: as long as a busy machine, or its disk, seldom keeps a process waiting."""
+STEADY = ("--heartbeat-interval=100", "--election-timeout=6000")
+"""For clusters whose leader is to stay: nothing but a test changes it."""
 
 T = TypeVar("T")
 
@@ -89,14 +90,14 @@ class ClusterMember:
         except grpc.FutureTimeoutError:
             raise AssertionError(f"{self.name} does not serve: {self.errors()[-3000:]}") from None
 
-    def call(self, method: str, request: Any, answer: Any, *, timeout_s: float = 10.0, metadata: Sequence[tuple[str, str]] = ()) -> Any:
+    def call(self, method: str, request: Any, answer: Any, *, timeout_s: float = CALL_S, metadata: Sequence[tuple[str, str]] = ()) -> Any:
         """`KV/Put`, or a full name.  Raises grpc.RpcError."""
         assert self.channel is not None
         path = method if method.startswith("/") else f"/etcdserverpb.{method}"
         return self.channel.unary_unary(path, type(request).SerializeToString, answer.FromString)(request, timeout=timeout_s, metadata=metadata)
 
     def status(self) -> Any:
-        return self.call("Maintenance/Status", m.StatusRequest(), m.StatusResponse, timeout_s=2.0)
+        return self.call("Maintenance/Status", m.StatusRequest(), m.StatusResponse)
 
     @property
     def id(self) -> int:
@@ -202,17 +203,21 @@ class EtcdCluster:
 
         return until(agreed, "one leader")
 
-    def follower(self) -> ClusterMember:
+    def roles(self) -> tuple[ClusterMember, ClusterMember]:
+        """The leader and one that follows it, at the same time."""
         leader = self.leader()
-        return next(each for each in self.members if each is not leader and each.process is not None)
+        return leader, next(each for each in self.members if each is not leader and each.process is not None)
+
+    def follower(self) -> ClusterMember:
+        return self.roles()[1]
 
     def ctl(self, *argv: str, members: Sequence[ClusterMember] | None = None, fails: bool = False, again: str = "", stdin: str = "") -> str:
         """What etcdctl prints; with `again`, repeated while it complains of that."""
         running = [each for each in (members or self.members) if each.process is not None]
-        command = ["etcdctl", f"--endpoints={','.join(each.endpoint for each in running)}", *argv]
+        command = [*ETCDCTL, f"--endpoints={','.join(each.endpoint for each in running)}", *argv]
         end = time.monotonic() + WITHIN_S
         while True:
-            done = subprocess.run(command, env={**os.environ, "ETCDCTL_API": "3"}, input=stdin, text=True, capture_output=True, timeout=60)
+            done = subprocess.run(command, env={**os.environ, "ETCDCTL_API": "3"}, input=stdin, text=True, capture_output=True, timeout=WITHIN_S)
             if not again or again not in done.stderr or time.monotonic() > end:
                 break
         assert (done.returncode != 0) == fails, (done.stdout, done.stderr)

@@ -16,7 +16,7 @@ from k8sfromscratch.core.mvcc.intervals import Interval, covers, merged
 from k8sfromscratch.core.mvcc.types import PutOp, RangeOp, TxnOp
 from k8sfromscratch.core.rpc.etcd_messages import messages as m
 from k8sfromscratch.process.clock import Env
-from k8sfromscratch.testing.etcd_process import EtcdProcess
+from k8sfromscratch.testing.etcd_process import WITHIN_S, EtcdProcess
 from k8sfromscratch.testing.virtual import run_virtual
 
 ROOT = "--user=root:rpw"
@@ -75,7 +75,7 @@ def test_a_watch_needs_the_permission_to_read(etcd: EtcdProcess) -> None:
     token = etcd.call("Auth/Authenticate", m.AuthenticateRequest(name="ann", password="apw"), m.AuthenticateResponse).token
     requests = [m.WatchRequest(create_request=m.WatchCreateRequest(key=key, range_end=end)) for key, end in ((b"b", b""), (b"a/", b"b"), (b"a/", b"a0"))]
     rpc = etcd.channel.stream_stream("/etcdserverpb.Watch/Watch", m.WatchRequest.SerializeToString, m.WatchResponse.FromString)
-    answers = rpc(iter(requests), timeout=10, metadata=[("token", token)])
+    answers = rpc(iter(requests), timeout=WITHIN_S, metadata=[("token", token)])
     first, second, third = (next(answers) for _ in range(3))
     for refused in (first, second):
         assert refused.created and refused.canceled and "permission denied" in refused.cancel_reason

@@ -35,14 +35,14 @@ def test_all_members_know_the_same_and_each_takes_writes(cluster: EtcdCluster) -
 
 
 def test_leadership_is_handed_over(cluster: EtcdCluster) -> None:
-    leader, follower = cluster.leader(), cluster.follower()
+    leader, follower = cluster.roles()
     assert "no leader endpoint" in cluster.ctl("move-leader", f"{leader.id:x}", members=[follower], fails=True)
     cluster.ctl("move-leader", f"{follower.id:x}", members=[leader])
     assert cluster.leader() is follower
 
 
 def test_a_killed_leader_is_replaced_and_its_lease_lives_on(cluster: EtcdCluster) -> None:
-    leader, follower = cluster.leader(), cluster.follower()
+    leader, follower = cluster.roles()
     granted = follower.call("Lease/LeaseGrant", m.LeaseGrantRequest(TTL=60), m.LeaseGrantResponse)
     follower.call("KV/Put", m.PutRequest(key=b"leased", value=b"l", lease=granted.ID), m.PutResponse)
     assert follower.channel is not None
@@ -64,7 +64,8 @@ def test_a_killed_leader_is_replaced_and_its_lease_lives_on(cluster: EtcdCluster
     found: list[int] = []
     while after not in found:
         found += [each.kv.mod_revision for each in next(events).events]
-    assert found == [before, after], "the watch has gone on, once each and in order"
+    # Of the tries that were not answered some may have been done.
+    assert found == list(range(before, after + 1)) and len(found) > 1, "the watch has gone on, once each and in order"
     left = until(lambda: follower.call("Lease/LeaseTimeToLive", m.LeaseTimeToLiveRequest(ID=granted.ID, keys=True), m.LeaseTimeToLiveResponse), "its time")
     assert left.grantedTTL == 60 and 0 < left.TTL <= 60 and list(left.keys) == [b"leased"]
     cluster.again(leader)
@@ -98,6 +99,6 @@ def test_a_member_whose_data_was_lost_is_not_let_in_again_and_replaced(cluster: 
     assert gone.process.wait(timeout=100) == 1 and "has already been bootstrapped" in gone.errors()
     gone.kill()
     cluster.members.remove(gone)
-    cluster.ctl("member", "remove", f"{gone_id:x}")
+    cluster.ctl("member", "remove", f"{gone_id:x}", again="unhealthy cluster")
     new = cluster.add("m3")
     assert new.get(b"watched") is not None and len(cluster.json("member", "list")["members"]) == 3

@@ -19,7 +19,7 @@ def write(member: ClusterMember, enough: Event) -> int:
             number += 1
             if number == 100:
                 enough.set()
-    except grpc.RpcError:
+    except (grpc.RpcError, ValueError):  # the second where its end was noticed here first, and the channel is closed
         return number
 
 

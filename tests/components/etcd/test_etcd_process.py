@@ -12,6 +12,7 @@ import grpc
 import pytest
 
 from k8sfromscratch.core.rpc.etcd_messages import messages as m
+from k8sfromscratch.testing.etcd_process import WITHIN_S
 from k8sfromscratch.testing.etcd_process import EtcdProcess as Etcd
 
 
@@ -89,7 +90,9 @@ def test_a_compacted_watch_is_cancelled_with_the_revision_and_a_stream_goes_on(e
         m.WatchRequest(create_request=m.WatchCreateRequest(key=b"cw", start_revision=last, watch_id=7)),
         m.WatchRequest(progress_request=m.WatchProgressRequest()),
     ]
-    answers = etcd.channel.stream_stream("/etcdserverpb.Watch/Watch", m.WatchRequest.SerializeToString, m.WatchResponse.FromString)(iter(requests), timeout=10)
+    answers = etcd.channel.stream_stream("/etcdserverpb.Watch/Watch", m.WatchRequest.SerializeToString, m.WatchResponse.FromString)(
+        iter(requests), timeout=WITHIN_S
+    )
     created, cancelled, second, events, progress = (next(answers) for _ in range(5))
     assert created.created and cancelled.canceled and cancelled.compact_revision == last and cancelled.watch_id == created.watch_id
     assert second.created and second.watch_id == 7

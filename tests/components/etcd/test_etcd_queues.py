@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 from k8sfromscratch.core.rpc.etcd_messages import messages as m
-from k8sfromscratch.testing.etcd_process import EtcdProcess
+from k8sfromscratch.testing.etcd_process import ETCDCTL, WITHIN_S, EtcdProcess
 
 
 @pytest.fixture(scope="module", params=["ours", "upstream"])
@@ -27,14 +27,14 @@ def lease(etcd: EtcdProcess, ttl_s: int = 60) -> int:
 
 def begin(etcd: EtcdProcess, method: str, request: Any, answer: Any) -> Any:
     """A call under way, as grpcio's future."""
-    return etcd.channel.unary_unary(method, type(request).SerializeToString, answer.FromString).future(request, timeout=20)
+    return etcd.channel.unary_unary(method, type(request).SerializeToString, answer.FromString).future(request, timeout=WITHIN_S)
 
 
 def wait_for_keys(etcd: EtcdProcess, prefix: bytes, count: int) -> list[bytes]:
     """The keys of a name in the order of their creation, when there are so many: told by a watch, not by looking again and again."""
     rpc = etcd.channel.stream_stream("/etcdserverpb.Watch/Watch", m.WatchRequest.SerializeToString, m.WatchResponse.FromString)
     watch = m.WatchRequest(create_request=m.WatchCreateRequest(key=prefix, range_end=prefix[:-1] + b"0"))
-    answers = rpc(iter([watch]), timeout=20)
+    answers = rpc(iter([watch]), timeout=WITHIN_S)
     next(answers)
     while True:
         request = m.RangeRequest(key=prefix, range_end=prefix[:-1] + b"0", sort_order=1, sort_target=2)
@@ -82,21 +82,21 @@ def test_an_election_is_won_proclaimed_observed_and_lost(etcd: EtcdProcess) -> N
     no_leader = etcd.refusal(service + "Leader", m.LeaderRequest(name=b"e"), m.LeaderResponse)
     assert no_leader == (grpc.StatusCode.UNKNOWN, "election: no leader")
     observing = etcd.channel.unary_stream(service + "Observe", m.LeaderRequest.SerializeToString, m.LeaderResponse.FromString)(
-        m.LeaderRequest(name=b"e"), timeout=30
+        m.LeaderRequest(name=b"e"), timeout=WITHIN_S
     )
     with ThreadPoolExecutor(1) as pool:
         ann = etcd.call(service + "Campaign", m.CampaignRequest(name=b"e", lease=lease(etcd), value=b"ann"), m.CampaignResponse).leader
         assert ann.name == b"e" and ann.key == b"e/%x" % ann.lease
-        assert pool.submit(next, observing).result(20).kv.value == b"ann"
+        assert pool.submit(next, observing).result(WITHIN_S).kv.value == b"ann"
         assert etcd.call(service + "Leader", m.LeaderRequest(name=b"e"), m.LeaderResponse).kv.create_revision == ann.rev
         etcd.call(service + "Proclaim", m.ProclaimRequest(leader=ann, value=b"ann again"), m.ProclaimResponse)
-        assert pool.submit(next, observing).result(20).kv.value == b"ann again"
+        assert pool.submit(next, observing).result(WITHIN_S).kv.value == b"ann again"
         bob_campaigns = begin(etcd, service + "Campaign", m.CampaignRequest(name=b"e", lease=lease(etcd), value=b"bob"), m.CampaignResponse)
         wait_for_keys(etcd, b"e/", 2)
         assert not bob_campaigns.done()
         etcd.call(service + "Resign", m.ResignRequest(leader=ann), m.ResignResponse)
         bob = bob_campaigns.result().leader
-        assert pool.submit(next, observing).result(20).kv.value == b"bob"
+        assert pool.submit(next, observing).result(WITHIN_S).kv.value == b"bob"
         refused = etcd.refusal(service + "Proclaim", m.ProclaimRequest(leader=ann, value=b"still ann"), m.ProclaimResponse)
         assert refused == (grpc.StatusCode.UNKNOWN, "election: not leader")
         etcd.call(service + "Resign", m.ResignRequest(leader=ann), m.ResignResponse)
@@ -110,10 +110,10 @@ def test_an_election_is_won_proclaimed_observed_and_lost(etcd: EtcdProcess) -> N
 def test_etcdctl_waits_for_what_a_service_holds(etcd: EtcdProcess, argv: list[str]) -> None:
     held = etcd.call("/v3lockpb.Lock/Lock", m.LockRequest(name=argv[1].encode()), m.LockResponse)
     env = {**os.environ, "ETCDCTL_API": "3"}
-    process = subprocess.Popen(["etcdctl", "--endpoints", etcd.endpoint, *argv], env=env, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([*ETCDCTL, "--endpoints", etcd.endpoint, *argv], env=env, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     _, waiting = wait_for_keys(etcd, argv[1].encode() + b"/", 2)
     etcd.call("/v3lockpb.Lock/Unlock", m.UnlockRequest(key=held.key), m.UnlockResponse)
     assert process.stdout.readline().strip() == waiting.decode()
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=20)
+    process.communicate(timeout=WITHIN_S)

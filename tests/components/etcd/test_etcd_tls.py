@@ -17,6 +17,7 @@ from k8sfromscratch.process import pki
 from k8sfromscratch.process.tls import TlsFiles, client_context
 from k8sfromscratch.storage.interface import Unavailable
 from k8sfromscratch.storage.remote import RemoteStorage
+from k8sfromscratch.testing.etcd_process import ETCDCTL, WITHIN_S
 from k8sfromscratch.testing.ports import free_port
 
 
@@ -66,7 +67,7 @@ def endpoint(certificates: Certificates, tmp_path_factory: pytest.TempPathFactor
             break
     yield url
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=WITHIN_S)
     assert process.returncode == 0 and "Traceback" not in errors, errors
 
 
@@ -105,20 +106,20 @@ def test_a_server_of_another_ca_is_not_believed(endpoint: str, certificates: Cer
 
 def test_etcdctl_with_a_certificate(endpoint: str, certificates: Certificates, needs: Callable[..., None]) -> None:
     needs("etcdctl")
-    argv = ["etcdctl", "--endpoints", endpoint, "--cacert", certificates.ca, "--cert", certificates.client.cert_file, "--key", certificates.client.key_file]
+    argv = [*ETCDCTL, "--endpoints", endpoint, "--cacert", certificates.ca, "--cert", certificates.client.cert_file, "--key", certificates.client.key_file]
     env = {**os.environ, "ETCDCTL_API": "3"}
-    assert subprocess.run([*argv, "put", "k", "v"], env=env, capture_output=True, text=True, timeout=30).stdout == "OK\n"
-    assert subprocess.run([*argv, "get", "k"], env=env, capture_output=True, text=True, timeout=30).stdout == "k\nv\n"
+    assert subprocess.run([*argv, "put", "k", "v"], env=env, capture_output=True, text=True, timeout=WITHIN_S).stdout == "OK\n"
+    assert subprocess.run([*argv, "get", "k"], env=env, capture_output=True, text=True, timeout=WITHIN_S).stdout == "k\nv\n"
 
 
 def test_a_certificates_name_is_a_user(endpoint: str, certificates: Certificates, needs: Callable[..., None]) -> None:
     """The last test of this file: it leaves authentication on."""
     needs("etcdctl")
-    common = ["etcdctl", "--endpoints", endpoint, "--cacert", certificates.ca, "--cert", certificates.client.cert_file, "--key", certificates.client.key_file]
+    common = [*ETCDCTL, "--endpoints", endpoint, "--cacert", certificates.ca, "--cert", certificates.client.cert_file, "--key", certificates.client.key_file]
     env = {**os.environ, "ETCDCTL_API": "3"}
 
     def ctl(*argv: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([*common, *argv], env=env, capture_output=True, text=True, timeout=30)
+        return subprocess.run([*common, *argv], env=env, capture_output=True, text=True, timeout=WITHIN_S)
 
     for step in (
         ["user", "add", "root", "--no-password"],

@@ -12,8 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from k8sfromscratch.testing.etcd_cluster import ClusterMember, EtcdCluster, until
+from k8sfromscratch.testing.etcd_cluster import STEADY, ClusterMember, EtcdCluster, until
+from k8sfromscratch.testing.etcd_process import ETCDCTL
 
+LEASE_S = 12
+"""Renewed every 4 s: nobody is kept waiting for so long that it ends."""
 INTERRUPTED = ("lock", "elect")
 """These listen for SIGINT, and give back what they hold.  The others may have been begun where it is ignored: in the background of a shell."""
 
@@ -21,14 +24,14 @@ INTERRUPTED = ("lock", "elect")
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory, needs: Callable[..., None]) -> Iterator[EtcdCluster]:
     needs("etcdctl")
-    with EtcdCluster(tmp_path_factory.mktemp("cluster"), 3) as running:
+    with EtcdCluster(tmp_path_factory.mktemp("cluster"), 3, *STEADY) as running:
         yield running
 
 
 @contextmanager
 def begun(member: ClusterMember, *argv: str) -> Iterator["subprocess.Popen[str]"]:
     """etcdctl at work on one member, ended behind the context."""
-    command = ["etcdctl", f"--endpoints={member.endpoint}", *argv]
+    command = [*ETCDCTL, f"--endpoints={member.endpoint}", *argv]
     with subprocess.Popen(command, env={**os.environ, "ETCDCTL_API": "3"}, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield process
@@ -83,23 +86,23 @@ def test_a_compaction_is_one_for_all(cluster: EtcdCluster) -> None:
 
 
 def test_a_lease_is_granted_here_kept_alive_there_and_lives_over_a_change_of_leaders(cluster: EtcdCluster) -> None:
-    leader, follower = cluster.leader(), cluster.follower()
-    lease = cluster.ctl("lease", "grant", "3", members=[leader]).split()[1]
+    leader, follower = cluster.roles()
+    lease = cluster.ctl("lease", "grant", f"{LEASE_S}", members=[leader]).split()[1]
     cluster.ctl("put", "leased", "x", f"--lease={lease}", members=[follower])
-    alive = f"lease {lease} keepalived with TTL(3)"
+    alive = f"lease {lease} keepalived with TTL({LEASE_S})"
     with begun(follower, "lease", "keep-alive", lease) as keeping:
         assert lines(keeping, 1) == [alive]
         cluster.ctl("move-leader", f"{follower.id:x}", members=[leader])
         assert lines(keeping, 2) == [alive] * 2
         assert lease in cluster.ctl("lease", "list", members=[leader])
         told = cluster.ctl("lease", "timetolive", lease, "--keys", members=[leader])
-        assert "granted with TTL(3s)" in told and "attached keys([leased])" in told
+        assert f"granted with TTL({LEASE_S}s)" in told and "attached keys([leased])" in told
     cluster.ctl("lease", "revoke", lease, members=[leader])
     assert cluster.ctl("get", "leased", members=[follower]) == ""
     assert "already expired" in cluster.ctl("lease", "timetolive", lease, members=[leader])
 
 
-@pytest.mark.parametrize("recipe", [("lock", "held"), ("elect", "office", "me")])
+@pytest.mark.parametrize("recipe", [("lock", "held", "--ttl=60"), ("elect", "office", "me")])
 def test_who_comes_first_on_one_member_is_waited_for_on_another(cluster: EtcdCluster, recipe: tuple[str, ...]) -> None:
     first, second, third = cluster.members
     with begun(first, *recipe) as holder:
@@ -119,8 +122,8 @@ def test_who_comes_first_on_one_member_is_waited_for_on_another(cluster: EtcdClu
 def test_a_command_runs_while_its_lock_is_held(cluster: EtcdCluster) -> None:
     def count(member: ClusterMember) -> str:
         """Not atomic by itself."""
-        get = f"ETCDCTL_API=3 etcdctl --endpoints={member.endpoint}"
-        return cluster.ctl("lock", "counting", "--", "sh", "-c", f"n=$({get} get n --print-value-only); {get} put n $((n + 1))", members=[member])
+        get = f"ETCDCTL_API=3 {' '.join(ETCDCTL)} --endpoints={member.endpoint}"
+        return cluster.ctl("lock", "counting", "--ttl=60", "--", "sh", "-c", f"n=$({get} get n --print-value-only); {get} put n $((n + 1))", members=[member])
 
     with ThreadPoolExecutor(3) as pool:
         assert list(pool.map(count, cluster.members * 2)) == ["OK\n"] * 6
@@ -141,7 +144,7 @@ def test_the_members_are_listed_moved_and_led(cluster: EtcdCluster) -> None:
     table = [[cell.strip() for cell in line.strip("|").split("|")] for line in cluster.ctl("member", "list", "-w", "table").splitlines() if "|" in line]
     assert table[0] == ["ID", "STATUS", "NAME", "PEER ADDRS", "CLIENT ADDRS", "IS LEARNER"]
     assert table[1:] == [[each, "started", ids[each].name, ids[each].peer_url, f"http://{ids[each].endpoint}", "false"] for each in sorted(ids, key=_number)]
-    leader, follower = cluster.leader(), cluster.follower()
+    leader, follower = cluster.roles()
     moved = follower.peer_url.replace("127.0.0.1", "localhost")
     assert "updated" in cluster.ctl("member", "update", f"{follower.id:x}", f"--peer-urls={moved}", members=[leader])
     urls = {each["name"]: each["peerURLs"] for each in cluster.json("member", "list", members=[follower])["members"]}
@@ -202,7 +205,7 @@ def test_users_and_roles_are_the_same_on_all_members(cluster: EtcdCluster) -> No
 
 
 def test_a_followers_snapshot_has_what_was_acknowledged_elsewhere(cluster: EtcdCluster, tmp_path: Path) -> None:
-    saved, leader, follower = tmp_path / "saved.db", cluster.leader(), cluster.follower()
+    saved, (leader, follower) = tmp_path / "saved.db", cluster.roles()
     for number in range(50):
         revision = leader.put(b"saved/%d" % number, b"x")
     follower.get(b"saved/0")
