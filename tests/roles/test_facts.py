@@ -51,14 +51,18 @@ def test_files_are_told_with_content_mode_and_owner_and_missing_ones_are_left_ou
 
 
 def test_units_are_told_with_what_their_process_was_started_from(tmp_path: Path) -> None:
-    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, env={"PATH": os.environ["PATH"], "KFS_INPUTS": "0123abcd", "OTHER": "KFS_INPUTS=no"}) as process:
+    environment = {"PATH": os.environ["PATH"], "KFS_INPUTS": "0123abcd", "OTHER": "KFS_INPUTS=no"}
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as process:
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write(b"there\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == b"there\n"  # a process has no environment until it has been made
         systemctl = tmp_path / "systemctl"
         systemctl.write_text(f"#!/bin/sh\n[ $1 = show ] && cat <<'END'\n{SHOWN.format(pid=process.pid)}END\n")
         systemctl.chmod(0o755)
         fact = Units()
         command = fact.command(["etcd.service", "kubelet.service", "unheard-of.service"])
         output = ask(command, PATH=f"{tmp_path}:{os.environ['PATH']}")
-        assert process.stdin is not None
         process.stdin.close()
     assert fact.process(output) == {
         "etcd.service": UnitState(active=True, enabled=True, needs_reload=False, inputs="0123abcd"),
