@@ -125,5 +125,7 @@ def lab() -> Lab:
 def namespace(lab: Lab) -> Iterator[Namespace]:
     name = f"e2e-{uuid.uuid4().hex[:8]}"
     lab.kubectl("create", "namespace", name)
+    # A controller does it too, but for a pod that comes at once a busy machine's may do it too late.
+    lab.kubectl("--namespace", name, "create", "serviceaccount", "default", check=False)
     yield Namespace(lab, name)
     lab.kubectl("delete", "namespace", name, "--timeout=90s", timeout_s=120)

@@ -48,6 +48,8 @@ def test_a_killed_control_plane_service_comes_back_with_nothing_lost(lab: Lab, d
     deployed.kubectl("wait", "deployment/web", f"--for=jsonpath={{.status.readyReplicas}}={replicas}", "--timeout=90s", timeout_s=100)
     deployed.kubectl("scale", "deployment/web", "--replicas=4")
     deployed.kubectl("rollout", "status", "deployment/web", "--timeout=60s", timeout_s=70)
+    # The next test notes which pods there are: no more than are wanted, of which `rollout status` says nothing.
+    deployed.kubectl("wait", "deployment/web", "--for=jsonpath={.status.replicas}=4", "--timeout=60s", timeout_s=70)
 
 
 @pytest.mark.parametrize("unit", NODE)
