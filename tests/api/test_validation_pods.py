@@ -239,4 +239,7 @@ def test_subresources_have_rules_of_their_own() -> None:
     assert only(validate_update(PODS, OLD, debugged, "ephemeralcontainers"))[0] == "spec.ephemeralContainers"
     resized = changed("containers.0.resources", {"requests": {"cpu": "1"}}, OLD)
     assert validate_update(PODS, resized, OLD, "resize") == []
+    for reported, faults in (({}, 1), ({"resources": {"requests": {"cpu": "500m"}}}, 0)):
+        running = {**OLD, "status": {"containerStatuses": [{"name": "c", "state": {"running": {}}, **reported}]}}
+        assert len(validate_update(PODS, resized, running, "resize")) == faults, "a kubelet that resizes tells what containers have"
     assert only(validate_update(PODS, resized, OLD))[0] == "spec"

@@ -238,7 +238,7 @@ def pod_update(new: Object, old: Object, subresource: str) -> list[Cause]:
         case "ephemeralcontainers":
             return _ephemeral_update(new.get("spec") or {}, old.get("spec") or {})
         case "resize":
-            return _resize(new.get("spec") or {}, old.get("spec") or {})
+            return _resize(new.get("spec") or {}, old.get("spec") or {}, old.get("status") or {})
         case _:
             return []
 
@@ -312,7 +312,9 @@ def _ephemeral_update(new: Object, old: Object) -> list[Cause]:
     return causes
 
 
-def _resize(new: Object, old: Object) -> list[Cause]:
+def _resize(new: Object, old: Object, status: Object) -> list[Cause]:
+    """`status` tells whether the pod's kubelet resizes: then it reports what running containers have been given."""
+
     def but_amounts(spec: Object) -> Any:
         return {
             **spec,
@@ -322,6 +324,9 @@ def _resize(new: Object, old: Object) -> list[Cause]:
             },
         }
 
+    running = next((one for one in status.get("containerStatuses") or () if (one.get("state") or {}).get("running") is not None), None)
+    if running is not None and running.get("resources") is None:
+        return [forbidden("spec", "Pod running on node without support for resize")]
     causes = pod_spec(new, "spec")
     if but_amounts(new) != but_amounts(old):
         causes.append(forbidden("spec", "only cpu and memory resources are mutable"))
