@@ -25,6 +25,7 @@ from k8sfromscratch.lab.phases import THIS_HOST, Event
 from k8sfromscratch.lab.progress import Progress
 from k8sfromscratch.lab.providers import Provider, provider_for
 from k8sfromscratch.lab.record import LAB_DIR, Record
+from k8sfromscratch.lab.shell import run
 from k8sfromscratch.lab.spec import ROOT, ClusterSpec, load_spec
 
 LOGS_KEPT = 10
@@ -38,9 +39,13 @@ def up(spec: ClusterSpec) -> int:
         console.print(f"Lab {spec.name!r}: {spec.masters} masters, {spec.workers} workers, {spec.provider} machines, {spec.runtime}")
         for name in spec.surplus(provider.names()):
             console.print(f"Removing {name}, which the cluster spec no longer has")
+            with Record.locked() as record:
+                record.left = sorted({*record.left, name})
             provider.remove(name)
         with Progress(_new_log(), console) as shown:
             status = _provision(provider, shown)
+            if status == 0:
+                _forget_nodes(spec, provider.kubeconfig)
             took_s = time.monotonic() - shown.began_s
     shown.timings.save(LAB_DIR / "logs" / "phases.json", took_s)
     shown.summary()
@@ -84,6 +89,17 @@ def _provision(provider: Provider, shown: Progress) -> int:
             if child.stdin is not None and not child.stdin.closed:
                 child.stdin.close()  # a provisioner that has not begun ends
             child.wait()
+
+
+def _forget_nodes(spec: ClusterSpec, kubeconfig: Path) -> None:
+    """Of machines that were removed: the cluster would wait for them, and show them as lost, for ever."""
+    left = Record.load().left
+    back = {machine.name for machine in spec.machines}
+    if gone := [name for name in left if name not in back]:
+        run([kubectl.ensure(), f"--kubeconfig={kubeconfig}", "delete", "node", "--ignore-not-found", *gone])
+    if left:
+        with Record.locked() as record:
+            record.left = []
 
 
 def _prepare(provider: Provider) -> None:

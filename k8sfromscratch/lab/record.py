@@ -70,6 +70,8 @@ class Record(BaseModel):
     network: NetworkRecord | None = None
     libvirt: LibvirtRecord | None = None
     machines: dict[str, MachineRecord] = Field(default_factory=dict)
+    left: list[str] = Field(default_factory=list)
+    """Machines that were removed while the cluster runs: it has their nodes still."""
 
     @classmethod
     def load(cls, lab_dir: Path = LAB_DIR) -> "Record":
