@@ -126,6 +126,14 @@ def test_other_kinds(resource, asked, told):
     assert told in of_creation(resource, {"metadata": {"name": "x"}, **asked})
 
 
+def test_what_the_job_controller_ignores_is_told():
+    spec = {"template": pod(), "backoffLimitPerIndex": 1, "podReplacementPolicy": "Failed"}
+    fields = ["backoffLimitPerIndex", "podReplacementPolicy"]
+    assert of_creation(r.JOBS, {"metadata": {"name": "j"}, "spec": spec}) == [f"spec.{name}: stored, and ignored by the job controller" for name in fields]
+    cron = {"metadata": {"name": "c"}, "spec": {"jobTemplate": {"spec": spec}}}
+    assert [text.partition(":")[0] for text in of_creation(r.CRON_JOBS, cron)] == [f"spec.jobTemplate.spec.{name}" for name in fields]
+
+
 def test_deprecated_kinds_and_the_finalizers_of_custom_resources():
     assert deprecation(r.ENDPOINTS) == "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"
     assert deprecation(r.PODS) == ""

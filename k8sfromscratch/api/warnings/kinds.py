@@ -29,6 +29,14 @@ def changed_workload(obj: Object) -> list[str]:
     return pod_spec(obj["spec"].get("template") or {}, "spec.template")
 
 
+def job(obj: Object) -> list[str]:
+    return workload(obj) + _ignored_by_jobs(obj["spec"], "spec")
+
+
+def changed_job(obj: Object) -> list[str]:
+    return changed_workload(obj) + _ignored_by_jobs(obj["spec"], "spec")
+
+
 def stateful_set(obj: Object) -> list[str]:
     found = changed_workload(obj)
     for index, claim in enumerate(obj["spec"].get("volumeClaimTemplates") or ()):
@@ -43,7 +51,8 @@ def cron_job(obj: Object) -> list[str]:
 
 
 def changed_cron_job(obj: Object) -> list[str]:
-    return pod_spec(obj["spec"]["jobTemplate"]["spec"].get("template") or {}, "spec.jobTemplate.spec.template")
+    at, spec = "spec.jobTemplate.spec", obj["spec"]["jobTemplate"]["spec"]
+    return pod_spec(spec.get("template") or {}, f"{at}.template") + _ignored_by_jobs(spec, at)
 
 
 def service(obj: Object) -> list[str]:
@@ -124,6 +133,13 @@ def _hostname(obj: Object, why: str) -> list[str]:
     """Names are subdomains, hostnames labels."""
     faults = names.dns_label(obj["metadata"].get("name", ""))
     return [f"metadata.name: {why}, which can result in surprising behavior; a DNS label is recommended: [{' '.join(faults)}]"] if faults else []
+
+
+def _ignored_by_jobs(spec: Object, at: str) -> list[str]:
+    found = [name for name in ("podFailurePolicy", "successPolicy", "backoffLimitPerIndex", "maxFailedIndexes") if spec.get(name) is not None]
+    if spec.get("podReplacementPolicy") == "Failed" and not spec.get("podFailurePolicy"):
+        found.append("podReplacementPolicy")
+    return [f"{at}.{name}: stored, and ignored by the job controller" for name in found]
 
 
 def _storage_class(obj: Object) -> list[str]:
