@@ -20,7 +20,7 @@ from pathlib import Path
 from rich.console import Console
 
 from k8sfromscratch.lab import artifacts, kubectl, settled
-from k8sfromscratch.lab.errors import LabError, SpecError, full_disk
+from k8sfromscratch.lab.errors import LabError, SpecError, of_this_host
 from k8sfromscratch.lab.phases import THIS_HOST, Event
 from k8sfromscratch.lab.progress import Progress
 from k8sfromscratch.lab.providers import Provider, provider_for
@@ -191,7 +191,7 @@ def main(argv: Sequence[str]) -> int:
         print(f"lab: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"lab: {full_disk(error, LAB_DIR)}", file=sys.stderr)
+        print(f"lab: {of_this_host(error, LAB_DIR)}", file=sys.stderr)
         return 1
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from k8sfromscratch.lab import node_image, seed
-from k8sfromscratch.lab.errors import LabError, full_disk
+from k8sfromscratch.lab.errors import LabError, of_this_host
 from k8sfromscratch.lab.libvirt_host import Host
 from k8sfromscratch.lab.record import CACHE_DIR
 from k8sfromscratch.lab.shell import run
@@ -182,7 +182,7 @@ def main(argv: Sequence[str]) -> int:
         print(f"box: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"box: {full_disk(error, CACHE_DIR)}", file=sys.stderr)
+        print(f"box: {of_this_host(error, CACHE_DIR)}", file=sys.stderr)
         return 1
     return 0
 

@@ -11,6 +11,7 @@ import errno
 from pathlib import Path
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+FORBIDDEN = (errno.EACCES, errno.EPERM)
 
 
 class LabError(Exception):
@@ -33,8 +34,12 @@ class NotReady(LabError):
     pass
 
 
-def full_disk(error: OSError, where: Path) -> str:
-    """What to do about a disk of this host that is full; `where` is told if the error names no file.  Raises any other error: it is a fault of ours."""
-    if error.errno not in FULL:
+def of_this_host(error: OSError, where: Path) -> str:
+    """What to do about a full disk, or what is another user's; `where` is told if the error names no file.  Raises any other: it is a fault of ours."""
+    if error.errno in FULL:
+        remedy = "free space there (`df -h`), then run it again: it goes on from there"
+    elif error.errno in FORBIDDEN:
+        remedy = "it is another user's: run it as who began it, or with sudo"
+    else:
         raise error
-    return f"this host: {error.filename or where}: {error.strerror}: free space there (`df -h`), then run it again: it goes on from there"
+    return f"this host: {error.filename or where}: {error.strerror}: {remedy}"

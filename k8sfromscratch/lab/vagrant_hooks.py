@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from k8sfromscratch.lab import kubectl, vagrant
-from k8sfromscratch.lab.errors import LabError, NotReady, full_disk
+from k8sfromscratch.lab.errors import LabError, NotReady, of_this_host
 from k8sfromscratch.lab.providers.base import answers_ssh
 from k8sfromscratch.lab.spec import ROOT, ClusterSpec, Machine, load_spec
 
@@ -104,7 +104,7 @@ def main(argv: Sequence[str]) -> int:
         print(f"lab: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"lab: {full_disk(error, vagrant.directory())}", file=sys.stderr)
+        print(f"lab: {of_this_host(error, vagrant.directory())}", file=sys.stderr)
         return 1
 
 

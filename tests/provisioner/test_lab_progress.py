@@ -12,7 +12,7 @@ from rich.console import Console
 
 import k8sfromscratch.lab.__main__ as lab_main
 from k8sfromscratch.lab import box, vagrant_hooks
-from k8sfromscratch.lab.errors import LabError, full_disk
+from k8sfromscratch.lab.errors import LabError, of_this_host
 from k8sfromscratch.lab.phases import Event, Teller, Timings, remedy_for
 from k8sfromscratch.lab.progress import Progress
 
@@ -89,23 +89,25 @@ def test_remedies_fit_their_causes() -> None:
 
 
 @pytest.mark.parametrize(
+    ("number", "remedy"), [(errno.ENOSPC, "No space left on device: free space there"), (errno.EACCES, "Permission denied: it is another user's: run it")]
+)
+@pytest.mark.parametrize(
     ("module", "step", "words"), [(lab_main, "up", ["up"]), (box, "add", []), (vagrant_hooks, "gone", ["gone", "worker-1"])], ids=["up", "box", "hooks"]
 )
-def test_a_full_disk_here_is_told_with_its_remedy(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], module: ModuleType, step: str, words: list[str]
+def test_what_this_host_refuses_is_told_with_its_remedy(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], module: ModuleType, step: str, words: list[str], number: int, remedy: str
 ) -> None:
-    def full(*_words: object) -> int:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/var/tmp/machine")
+    def refused(*_words: object) -> int:
+        raise OSError(number, os.strerror(number), "/var/tmp/machine")
 
-    monkeypatch.setattr(module, step, full)
+    monkeypatch.setattr(module, step, refused)
     assert module.main(words) == 1
-    said = capsys.readouterr().err
-    assert "/var/tmp/machine: No space left on device: free space there" in said
+    assert f"/var/tmp/machine: {remedy}" in capsys.readouterr().err
 
 
-def test_another_fault_of_this_host_is_not_taken_for_a_full_disk() -> None:
-    with pytest.raises(PermissionError):
-        full_disk(PermissionError(errno.EACCES, "no"), Path("/var/tmp"))
+def test_a_fault_of_ours_is_not_taken_for_one_of_this_host() -> None:
+    with pytest.raises(IsADirectoryError):
+        of_this_host(IsADirectoryError(errno.EISDIR, "no"), Path("/var/tmp"))
 
 
 def test_a_second_run_at_the_same_time_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
