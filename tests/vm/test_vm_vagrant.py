@@ -103,9 +103,18 @@ def test_two_processes_take_turns(environment: dict[str, str]) -> None:
         vagrant(given, "destroy", "-f")
 
 
-def test_a_wrong_driver_is_refused(environment: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("LAB_DRIVER", "xen", 'LAB_DRIVER: "xen" is neither kvm nor qemu'),
+        ("LAB_WORKERS", "many", 'LAB_WORKERS: "many" is not a number from 0 to 90'),
+        ("LAB_MEMORY_MB", "64", 'LAB_MEMORY_MB: "64" is not a number from 512 to'),
+        ("LAB_MACHINE_CIDR", "10.88.77/24", 'LAB_MACHINE_CIDR: "10.88.77/24" is not a range of addresses'),
+    ],
+)
+def test_a_wrong_value_is_refused(environment: dict[str, str], variable: str, value: str, said: str) -> None:
     done = subprocess.run(
-        ["vagrant", "status"], cwd=ROOT, env={**environment, "LAB_DRIVER": "xen"}, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
+        ["vagrant", "status"], cwd=ROOT, env={**environment, variable: value}, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode != 0
-    assert 'LAB_DRIVER: "xen" is neither kvm nor qemu' in done.stderr + done.stdout
+    assert said in done.stderr + done.stdout
