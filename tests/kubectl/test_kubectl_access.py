@@ -7,6 +7,14 @@ import pytest
 import yaml
 from cryptography import x509
 
+from k8sfromscratch.api.registry import ROLE_BINDINGS
+
+
+def bind(kubectl, name: str, *words: str) -> None:
+    """Rights follow the apiserver's caches, which etcd may tell of it later than it tells us: a read brings them up to now."""
+    kubectl("create", "rolebinding", name, *words)
+    kubectl.ask(ROLE_BINDINGS.path(kubectl.namespace))
+
 
 def test_whoami(release, as_ann):
     ann = as_ann.but(program=release.program, release=release.release)
@@ -22,10 +30,10 @@ def test_rights_are_granted_step_by_step(kubectl, as_ann):
     """The parts of `edit` and `view`: these two are put together by a controller, and here is none."""
     assert 'User "ann" cannot list resource "pods" in API group ""' in as_ann.fails("get", "pods")
     kubectl("create", "role", "views", "--verb=get,list", "--resource=pods")
-    kubectl("create", "rolebinding", "ann-views", "--role=views", "--user=ann")
+    bind(kubectl, "ann-views", "--role=views", "--user=ann")
     assert as_ann("get", "pods") == ""
     assert 'cannot list resource "secrets"' in as_ann.fails("get", "secrets")
-    kubectl("create", "rolebinding", "dev-edit", "--clusterrole=system:aggregate-to-edit", "--group=developers")
+    bind(kubectl, "dev-edit", "--clusterrole=system:aggregate-to-edit", "--group=developers")
     as_ann("create", "configmap", "c")
     as_ann("delete", "configmap", "c")
     escalating = as_ann.fails("create", "role", "all", "--verb=*", "--resource=*")
@@ -34,7 +42,7 @@ def test_rights_are_granted_step_by_step(kubectl, as_ann):
 
 def test_can_i(kubectl, as_ann):
     kubectl("create", "role", "views", "--verb=get,list", "--resource=pods,deployments.apps,pods/log", "--resource=services")
-    kubectl("create", "rolebinding", "ann-views", "--role=views", "--user=ann")
+    bind(kubectl, "ann-views", "--role=views", "--user=ann")
     assert as_ann("auth", "can-i", "list", "pods") == "yes\n"
     no = as_ann.run("auth", "can-i", "delete", "pods")
     assert (no.returncode, no.stdout) == (1, "no\n")
