@@ -27,7 +27,7 @@ from k8sfromscratch.testing.private_containerd import PROGRAMS, PrivateContainer
 Object = dict[str, Any]
 
 NODE = "n1"
-TIMEOUT_S = 60
+TIMEOUT_S = 120
 LOOK_S = 0.05
 FOREVER = "trap 'exit 0' TERM; sleep 1000 & wait"
 
@@ -111,6 +111,14 @@ class Cluster:
         found = (await self.client.list(EVENTS, "default"))["items"]
         return [(e["reason"], e["message"]) for e in found if e["involvedObject"]["name"] == name]
 
+    async def event_with(self, name: str, reason: str, words: str) -> None:
+        """Until there is one: events are written behind the status that tells of the same."""
+
+        async def look() -> bool:
+            return any(why == reason and words in message for why, message in await self.events(name))
+
+        await self.until(look)
+
     async def event(self, name: str, reason: str) -> str:
         async def look() -> str | None:
             return next((message for why, message in await self.events(name) if why == reason), None)
@@ -123,6 +131,14 @@ class Cluster:
         files = sorted((self.options.log_root / f"default_{name}_{pod['metadata']['uid']}" / container).glob("*.log"))
         return "".join(line.split(" ", 3)[3] for file in files for line in file.read_text().splitlines(keepends=True))
 
+    async def logged(self, name: str, text: str) -> None:
+        """Until that is its log: a container that runs need not have said anything yet."""
+
+        async def look() -> bool:
+            return await self.log(name) == text
+
+        await self.until(look)
+
     async def everything(self) -> str:
         """For the reader of a failure."""
         pods = [(p["metadata"]["name"], p["metadata"].get("deletionTimestamp"), p.get("status")) for p in (await self.client.list(PODS))["items"]]
@@ -133,7 +149,7 @@ class Cluster:
     async def exec(self, name: str, *command: str, container: str = "app") -> str:
         pod = await self.pod(name)
         ids = [c.id for _, c in await self.runtime.list_containers(pod["metadata"]["uid"]) if c.name == container]
-        result = await self.runtime.exec_sync(ids[-1], command, 10)
+        result = await self.runtime.exec_sync(ids[-1], command, TIMEOUT_S)
         return (result.stdout + result.stderr).decode()
 
 

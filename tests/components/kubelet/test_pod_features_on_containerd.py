@@ -114,7 +114,7 @@ def test_what_is_missing_is_waited_for(story, monkeypatch):
         await cluster.pod_where("env", lambda s: waiting(s) == "CreateContainerConfigError")
         assert await cluster.event("env", "Failed") == 'Error: configmap "cfg" not found'
         assert 'configmap "cfg" not found' in await cluster.event("vol", "FailedMount")
-        assert waiting((await cluster.pod("vol"))["status"]) == "ContainerCreating"
+        await cluster.pod_where("vol", lambda s: waiting(s) == "ContainerCreating")
         await cluster.client.create(CONFIG_MAPS, config_map(A="1"))
         await cluster.running("env")
         await cluster.running("vol")
@@ -141,7 +141,7 @@ def test_images_that_cannot_be_had(story):
         await cluster.pod_where("never", lambda s: waiting(s) == "ErrImageNeverPull")
         await cluster.pod_where("pull", lambda s: waiting(s) == "ImagePullBackOff")
         await cluster.pod_where("wrong", lambda s: waiting(s) == "InvalidImageName")
-        assert any("connection refused" in message for _, message in await cluster.events("pull"))
+        await cluster.event_with("pull", "Failed", "connection refused")
         failed = (await cluster.ended("run", "Failed"))["status"]["containerStatuses"][0]["state"]["terminated"]
         assert (failed["reason"], failed["exitCode"]) == ("StartError", 128)
 
@@ -168,9 +168,8 @@ def test_security_hosts_and_resolver(story):
 
 def test_probes(story):
     async def tell(cluster):
-        def check(path: str, **more) -> dict:
-            return {"exec": {"command": ["test", "-e", path]}, "periodSeconds": 1, "failureThreshold": 1, **more}
-
+        # A second each, the usual time, would tell of the machine.
+        patient = {"periodSeconds": 1, "timeoutSeconds": 10, "failureThreshold": 1}
         serve = "mkdir /www; echo ok >/www/index.html; touch /tmp/alive; httpd -p 8080 -h /www; trap 'exit 0' TERM; sleep 1000 & wait"
         await cluster.create(
             "probed",
@@ -179,14 +178,14 @@ def test_probes(story):
                 "command": ["sh", "-c", serve],
                 "ports": [{"name": "http", "containerPort": 8080}],
                 "startupProbe": {"tcpSocket": {"port": "http"}, "periodSeconds": 1, "failureThreshold": 30},
-                "readinessProbe": {"httpGet": {"path": "/index.html", "port": "http"}, "periodSeconds": 1, "failureThreshold": 1},
-                "livenessProbe": check("/tmp/alive"),
+                "readinessProbe": {"httpGet": {"path": "/index.html", "port": "http"}, **patient},
+                "livenessProbe": {"exec": {"command": ["test", "-e", "/tmp/alive"]}, **patient},
             },
         )
         await cluster.running("probed")
         await cluster.exec("probed", "mv", "/www/index.html", "/www/x")
         await cluster.pod_where("probed", lambda s: not s["containerStatuses"][0]["ready"])
-        assert ("Unhealthy", "Readiness probe failed: HTTP probe failed with statuscode: 404") in await cluster.events("probed")
+        await cluster.event_with("probed", "Unhealthy", "Readiness probe failed: HTTP probe failed with statuscode: 404")
         await cluster.exec("probed", "mv", "/www/x", "/www/index.html")
         await cluster.running("probed")
         await cluster.exec("probed", "rm", "/tmp/alive")
