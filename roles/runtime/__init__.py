@@ -31,10 +31,18 @@ class Image(Protocol):
     def digest(self) -> str: ...
 
 
+def configuration(patience: float) -> str:
+    return render("containerd/config.toml.j2", pause_image=PAUSE_IMAGE, patience=patience)
+
+
+def _patience() -> float:
+    return getattr(host.data, "patience", None) or 1
+
+
 @deploy("Runtime")
 def runtime(images: Sequence[Image]) -> None:
     packages(name="containerd's packages", wanted=PACKAGES)
-    config = File("/etc/containerd/config.toml", render("containerd/config.toml.j2", pause_image=PAUSE_IMAGE))
+    config = File("/etc/containerd/config.toml", configuration(_patience()))
     files(name="containerd's configuration", wanted=[config])
     services(name="containerd", units={"containerd.service": unit("containerd.service.j2", reads=[config])})
     healthy(name="containerd answers", units={"containerd.service": "run ctr version"})
@@ -47,7 +55,7 @@ def load_images(wanted: Sequence[Image]) -> Generator[Any, None, None]:
     present = host.get_fact(ContainerdImages)
     # Not unpacked before a container is made of it: most machines never run most images.  But a machine that needs patience would not be done within
     # the time that making a container may take, time and again.
-    unpacking = "" if (getattr(host.data, "patience", None) or 1) > 1 else "--no-unpack "
+    unpacking = "" if _patience() > 1 else "--no-unpack "
     missing = {f"/var/tmp/{image.archive.name}": image for image in wanted if present.get(image.reference) != image.digest}
     for there, image in missing.items():
         yield FileUploadCommand(str(image.archive), there)
