@@ -14,8 +14,8 @@ from k8sfromscratch.lab.record import Record
 from k8sfromscratch.lab.spec import ClusterSpec
 
 FIELDS = ("provider", "name", "machine_cidr", "masters")
-LIBVIRT_FIELDS = ("libvirt_uri", "libvirt_bridge", "image")
-"""A machine of a cloud image cannot read the seed of one that is not, which it is given whenever it starts."""
+LIBVIRT_FIELDS = ("libvirt_uri", "libvirt_bridge", "image", "memory_mb", "cpus")
+"""A machine of a cloud image cannot read the seed of one that is not, which it is given whenever it starts; and domains stay as they were defined."""
 
 
 def of_lab(record: Record) -> Mapping[str, str]:

@@ -67,6 +67,14 @@ def test_what_may_change_does(monkeypatch: pytest.MonkeyPatch) -> None:
     settled.check(ClusterSpec(name="other", masters=3))
 
 
+@pytest.mark.parametrize(("field", "value"), [("memory_mb", 4096), ("cpus", 4)])
+def test_what_would_have_no_effect_on_machines_that_are_there_is_refused(monkeypatch: pytest.MonkeyPatch, field: str, value: int) -> None:
+    record = record_of(ClusterSpec(provider="libvirt"))
+    monkeypatch.setattr(Record, "load", classmethod(lambda cls: record))
+    with pytest.raises(SpecError, match=rf"{field}: .* cannot be changed .got '{value}'.: put LAB_{field.upper()} back"):
+        settled.check(ClusterSpec.model_validate({"provider": "libvirt", field: value}))
+
+
 def test_another_libvirt_would_get_a_second_lab(monkeypatch: pytest.MonkeyPatch) -> None:
     record = record_of(ClusterSpec(provider="libvirt"))
     monkeypatch.setattr(Record, "load", classmethod(lambda cls: record))
