@@ -29,6 +29,8 @@ from k8sfromscratch.lab.shell import run
 from k8sfromscratch.lab.spec import ROOT, ClusterSpec, load_spec
 
 LOGS_KEPT = 10
+INTERRUPTED = 130
+"""As shells tell of a program that Ctrl-C has ended."""
 
 
 def up(spec: ClusterSpec) -> int:
@@ -193,6 +195,9 @@ def main(argv: Sequence[str]) -> int:
     except OSError as error:
         print(f"lab: {of_this_host(error, LAB_DIR)}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("lab: interrupted.  It can be run again as it is, and goes on from there", file=sys.stderr)
+        return INTERRUPTED
 
 
 if __name__ == "__main__":

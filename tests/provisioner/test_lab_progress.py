@@ -105,6 +105,15 @@ def test_what_this_host_refuses_is_told_with_its_remedy(
     assert f"/var/tmp/machine: {remedy}" in capsys.readouterr().err
 
 
+def test_an_interrupted_run_says_that_it_can_be_gone_on_with(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(_spec: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(lab_main, "up", interrupted)
+    assert lab_main.main(["up"]) == 130
+    assert "lab: interrupted.  It can be run again as it is" in capsys.readouterr().err
+
+
 def test_a_fault_of_ours_is_not_taken_for_one_of_this_host() -> None:
     with pytest.raises(IsADirectoryError):
         of_this_host(IsADirectoryError(errno.EISDIR, "no"), Path("/var/tmp"))
