@@ -83,6 +83,10 @@ class Allocations:
 
     def _write(self, service: Object, held: Needs) -> Write:
         along = Along()
+        fault = service_needs.family_fault(service, self.ranges.families)
+        if fault is not None:
+            field, value, why = fault
+            raise _invalid(service, field, "FieldValueInvalid", f'Invalid value: "{value}": {why}')
         wanted = service_needs.wanted(service, self.ranges.families)
         addresses = [self._address(service, family, given, held.addresses) for family, given in wanted.addresses]
         service_needs.set_addresses(service, addresses, [family for family, _ in wanted.addresses])

@@ -61,6 +61,24 @@ def wanted(service: Object, families: Sequence[str]) -> Wanted:
     return Wanted(addresses, _ports(spec))
 
 
+def family_fault(service: Object, families: Sequence[str]) -> tuple[str, str, str] | None:
+    """(field, its value, what is wrong) where a Service asks for address families that the cluster does not have."""
+    spec = service["spec"]
+    if spec.get("type") == "ExternalName":
+        return None
+    named, given = spec.get("ipFamilies") or (), spec.get("clusterIPs") or [spec.get("clusterIP")]
+    policy = spec.get("ipFamilyPolicy") or ("RequireDualStack" if max(len(named), len(given)) > 1 else "SingleStack")
+    if policy == "SingleStack" and len(named) > 1:
+        return "spec.ipFamilyPolicy", policy, "must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are specified"
+    # Without cluster IPs and without a selector, endpoints are someone else's, of whatever families.
+    if given[0] == HEADLESS and not spec.get("selector"):
+        return None
+    if policy == "RequireDualStack" and len(families) < 2:
+        return "spec.ipFamilyPolicy", policy, "this cluster is not configured for dual-stack services"
+    missing = next(((index, family) for index, family in enumerate(named) if family not in families), None)
+    return (f"spec.ipFamilies[{missing[0]}]", missing[1], "not configured on this cluster") if missing else None
+
+
 def set_addresses(service: Object, addresses: Sequence[str], families: Sequence[str]) -> None:
     if addresses:
         service["spec"] |= {"clusterIP": addresses[0], "clusterIPs": list(addresses), "ipFamilies": list(families)}

@@ -129,3 +129,32 @@ def test_a_dry_run_takes_nothing(with_api):
         assert len((await api.json("GET", ADDRESSES))["items"]) == before
 
     with_api(main)
+
+
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        ({"ipFamilyPolicy": "RequireDualStack"}, "spec.ipFamilyPolicy"),
+        ({"ipFamilies": ["IPv4", "IPv6"]}, "spec.ipFamilyPolicy"),
+        ({"ipFamilies": ["IPv4", "IPv6"], "ipFamilyPolicy": "SingleStack"}, "spec.ipFamilyPolicy"),
+        ({"ipFamilies": ["IPv4", "IPv6"], "ipFamilyPolicy": "PreferDualStack"}, "spec.ipFamilies[1]"),
+        ({"ipFamilies": ["IPv6"], "clusterIP": "None"}, "spec.ipFamilies[0]"),
+        ({"ipFamilyPolicy": "PreferDualStack"}, None),
+        ({"ipFamilyPolicy": "RequireDualStack", "clusterIP": "None", "selector": {}}, None),
+    ],
+)
+def test_address_families_that_the_cluster_does_not_have_are_refused_and_not_left_out(with_api, asked, field):
+    async def main(api):
+        answer = await api.json("POST", SERVICES, service(**asked), status=422 if field else 201)
+        assert field is None or [cause["field"] for cause in answer["details"]["causes"]] == [field]
+
+    with_api(main)
+
+
+def test_a_service_cannot_be_changed_into_one_of_two_stacks(with_api):
+    async def main(api):
+        await api.json("POST", SERVICES, service(), status=201)
+        refused = await api.json("PATCH", f"{SERVICES}/s", {"spec": {"ipFamilyPolicy": "RequireDualStack"}}, headers=MERGE, status=422)
+        assert "this cluster is not configured for dual-stack services" in refused["message"]
+
+    with_api(main)
