@@ -14,7 +14,8 @@ from k8sfromscratch.runtime.cri import CriRuntime
 from k8sfromscratch.runtime.interface import NotInRuntime, RuntimeFailure, RuntimeTimeout, RuntimeUnavailable
 from k8sfromscratch.testing.private_containerd import BUSYBOX, PAUSE
 
-FOREVER = ("sh", "-c", "echo up; trap 'exit 3' TERM; while :; do sleep 0.05; done")
+FOREVER = ("sh", "-c", "trap 'exit 3' TERM; echo up; while :; do sleep 0.05; done")
+"""Who has not set its trap yet hears no SIGTERM: it is the first process of its machine."""
 
 
 @pytest.fixture
@@ -51,6 +52,12 @@ async def start(runtime: CriRuntime, sandbox_id: str, sandbox: SandboxConfig, **
     return container_id
 
 
+async def said(log: Path, text: bytes) -> None:
+    """Returns when it stands there."""
+    while not (log.exists() and text in log.read_bytes()):
+        await asyncio.sleep(0.02)
+
+
 async def ended(runtime: CriRuntime, container_id: str):
     while (found := await runtime.container(container_id)).state is not ContainerState.EXITED:
         await asyncio.sleep(0.02)
@@ -61,7 +68,7 @@ def against(containerd, story) -> None:
     async def main() -> None:
         runtime = CriRuntime(containerd.endpoint)
         try:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(200):
                 await story(runtime)
         finally:
             await runtime.close()
@@ -92,6 +99,7 @@ def test_the_life_of_a_container(containerd, sandbox):
             assert (listed_sandbox.id, listed_sandbox.ready) == (sandbox_id, True)
             (ip,) = await runtime.sandbox_ips(sandbox_id)
             assert ip.startswith("10.213.77.")
+            await said(Path(sandbox.log_directory) / "app" / "0.log", b"stdout F up\n")
             await runtime.stop_container(container_id, 10)
             found = await ended(runtime, container_id)
             assert (found.exit_code, found.reason, found.image) == (3, "Error", BUSYBOX)
