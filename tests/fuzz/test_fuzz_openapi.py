@@ -62,7 +62,7 @@ def _check(answer: requests.Response) -> None:
         assert said["reason"] and said["message"], about
 
 
-@pytest.mark.timeout(1800 if ALL else 120)
+@pytest.mark.timeout(1800 if ALL else 600)
 @pytest.mark.parametrize("group", _GROUPS)
 def test_no_operation_answers_with_a_fault(up: Up, session: requests.Session, group: str) -> None:
     document = session.get(f"{up.server}/openapi/v3/{group}").json()
