@@ -49,6 +49,7 @@ class Cluster:
 
     folder: Path
     etcd_port: int
+    peer_port: int
     port: int
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
@@ -58,8 +59,9 @@ class Cluster:
             self.processes[name] = subprocess.Popen(command, stdout=log, stderr=log)
 
     def start_etcd(self) -> None:
-        url = f"http://127.0.0.1:{self.etcd_port}"
-        self.start("etcd", f"--data-dir={self.folder}/etcd", f"--listen-client-urls={url}", f"--advertise-client-urls={url}")
+        url, peer = f"http://127.0.0.1:{self.etcd_port}", f"http://127.0.0.1:{self.peer_port}"
+        peers = (f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}", f"--initial-cluster=default={peer}")
+        self.start("etcd", f"--data-dir={self.folder}/etcd", f"--listen-client-urls={url}", f"--advertise-client-urls={url}", *peers)
 
     def start_kubelet(self, runtime: str) -> None:
         """A real one, on the runtime at that endpoint; its port is the system's choice."""
@@ -158,7 +160,7 @@ def write_kubeconfig(path: Path, cluster: Cluster, user: dict[str, str]) -> Path
 @pytest.fixture(scope="session")
 def cluster(needs: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     needs("kubectl")
-    made = Cluster(tmp_path_factory.mktemp("cluster"), free_port(), free_port())
+    made = Cluster(tmp_path_factory.mktemp("cluster"), free_port(), free_port(), free_port())
     _write_pki(made.folder)
     made.start_etcd()
     made.start_apiserver()
