@@ -117,7 +117,8 @@ def test_order_chunks_and_all_namespaces(release):
 
 def test_a_watch_prints_what_happens(release):
     """Releases differ in whether they list first or let the watch send what is there."""
-    with release.start("get", "configmaps", "--watch", "--output-watch-events") as watch:
+    limited = ("get", "configmaps", "--watch", "--request-timeout=5s")
+    with release.start(*limited) as ending, release.start("get", "configmaps", "--watch", "--output-watch-events") as watch:
         release.ask(f"/api/v1/namespaces/{release.namespace}/configmaps", {"metadata": {"name": "first"}})
         assert watch.line().split() == ["EVENT", "NAME", "DATA", "AGE"]
         assert watch.line().split()[:3] == ["ADDED", "first", "0"]
@@ -125,13 +126,13 @@ def test_a_watch_prints_what_happens(release):
         assert watch.line().split()[:2] == ["MODIFIED", "first"]
         release("delete", "configmap", "first")
         assert watch.line().split()[:2] == ["DELETED", "first"]
+        assert ending.ends() == 0, ending.rest("err")
     release.ask(f"/api/v1/namespaces/{release.namespace}/configmaps", {"metadata": {"name": "second"}})
     form = "jsonpath={.metadata.labels.a}{'\\n'}"
     with release.start("get", "configmap", "second", "--watch-only", "-o", form, "-v=6") as only:
         only.until("watch=true", of="err")
         release("label", "configmap", "second", "a=b")
         assert only.line() == "b\n"
-    assert release.run("get", "configmaps", "--watch", "--request-timeout=1s").returncode == 0
 
 
 def test_raw_paths_and_what_is_not_there(kubectl):

@@ -63,5 +63,14 @@ class Containers:
             self.kubectl("wait", f"pod/{name}", "--for=condition=Ready", "--timeout=60s")
         return name
 
+    def says(self, name: str, container: str, *lines: str) -> None:
+        """Waits until its log has them: one that runs need not have said anything yet."""
+        awaited = set(lines)
+        with self.kubectl.start("logs", "--follow", name, "-c", container) as following:
+            while awaited:
+                line = following.line()
+                assert line, f"the log of {name} ended without {awaited}: {following.rest('err')}"
+                awaited.discard(line.rstrip("\n"))
+
     def remove(self) -> None:
         self.kubectl.ask(PODS.path(self.kubectl.namespace), method="DELETE")

@@ -4,6 +4,8 @@ import os
 
 import pytest
 
+READ = ("sh", "-c", "until [ -s /tmp/me ]; do sleep 0.1; done; cat /tmp/me")
+"""What the container has written, once it has."""
 ECHO = "while read line; do echo said $line; done; sleep 1000"
 
 
@@ -13,9 +15,9 @@ def test_exec(containers):
     done = kubectl.run("exec", "web", "-c", "app", "--", "sh", "-c", "echo out; echo err >&2; exit 7")
     assert (done.returncode, done.stdout) == (7, "out\n")
     assert done.stderr.startswith("err\n") and "exit code 7" in done.stderr
-    first = kubectl.run("exec", "web", "--", "cat", "/tmp/me")
+    first = kubectl.run("exec", "web", "--", *READ)
     assert (first.stdout, "Defaulted container" in first.stderr) == ("of app\n", True)
-    assert kubectl("exec", "pod/web", "--container=app1", "--", "cat", "/tmp/me") == "of app1\n"
+    assert kubectl("exec", "pod/web", "--container=app1", "--", *READ) == "of app1\n"
     text = "x" * 300_000 + "\n"
     assert kubectl("exec", "-i", "web", "-c", "app", "--", "cat", text=text) == text
     assert kubectl("exec", "-i", "web", "-c", "app", "--", "wc", "-c", text="").strip() == "0"

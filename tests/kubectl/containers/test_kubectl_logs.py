@@ -8,6 +8,8 @@ FOREVER = "trap 'exit 0' TERM; sleep 1000 & wait"
 def test_one_container(newest):
     kubectl = newest.kubectl
     newest.pod("talking", f"for i in 1 2 3; do echo line $i; done; echo oops >&2; {FOREVER}", f"echo other; {FOREVER}")
+    newest.says("talking", "app", "line 1", "line 2", "line 3", "oops")
+    newest.says("talking", "app1", "other")
     assert sorted(kubectl("logs", "talking", "-c", "app").splitlines()) == ["line 1", "line 2", "line 3", "oops"]
     assert len(kubectl("logs", "talking", "-c", "app", "--tail=2").splitlines()) == 2
     assert len(kubectl("logs", "talking", "-c", "app", "--limit-bytes=6")) == 6
@@ -27,6 +29,7 @@ def test_of_several_pods(newest):
     kubectl = newest.kubectl
     for name in ("a", "b"):
         newest.pod(name, f"echo I am {name}; {FOREVER}", labels={"app": "choir"})
+        newest.says(name, "app", f"I am {name}")
     assert sorted(kubectl("logs", "-l", "app=choir", "--prefix").splitlines()) == ["[pod/a/app] I am a", "[pod/b/app] I am b"]
     template = {"metadata": {"labels": {"app": "choir"}}, "spec": {"containers": [{"name": "app", "image": "busybox"}]}}
     spec = {"selector": {"matchLabels": {"app": "choir"}}, "template": template}

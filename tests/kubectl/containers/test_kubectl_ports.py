@@ -10,7 +10,7 @@ FORWARDING = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+) -> (\d+)")
 
 
 def fetch(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    with urllib.request.urlopen(url, timeout=60) as answer:
         return answer.read().decode()
 
 
@@ -30,7 +30,7 @@ def test_port_forward(containers):
             ports |= {found[2]: int(found[1])} if found else {}
         for _ in range(3):
             assert fetch(f"http://127.0.0.1:{ports['8080']}/") == "hello\n"
-        with socket.create_connection(("127.0.0.1", ports["9999"]), timeout=10) as refused:
+        with socket.create_connection(("127.0.0.1", ports["9999"]), timeout=60) as refused:
             refused.sendall(b"x")
             forwarding.until("9999", of="err")
 
