@@ -4,6 +4,7 @@ One round of every fault from a fixed seed.  In the night `KFS_CHECKER_ROUNDS` r
 well: what the checker says of ours it must not say of that.
 """
 
+import contextlib
 import os
 import select
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 
 ROUNDS = os.environ.get("KFS_CHECKER_ROUNDS", "1")
 SEEDS = int(os.environ.get("KFS_CHECKER_SEEDS", "1"))
+TRIES_MAX = 5
 SERVERS = ("ours", "upstream") if "KFS_CHECKER_ROUNDS" in os.environ else ("ours",)
 
 
@@ -37,8 +39,12 @@ def test_promises_are_kept(check: Callable[..., subprocess.CompletedProcess[str]
 
 
 def test_reads_that_are_not_linearizable_are_found_out(check: Callable[..., subprocess.CompletedProcess[str]]) -> None:
-    """The same reads, asked serializably and taken for linearizable: a member that is cut off answers from the past."""
-    done = check("--upstream", "--pretend", "--only", "isolate")
+    """The same reads, asked serializably and taken for linearizable: a member that is cut off answers from the past.  Whether somebody reads there in
+    time, when the others have gone on, is chance; that nobody ever does is none."""
+    for seed in range(1, TRIES_MAX + 1):
+        done = check("--upstream", "--pretend", "--only", "isolate", "--seed", str(seed))
+        if done.returncode:
+            break
     assert done.returncode == 1, f"{done.stdout}{done.stderr}"
     assert "it began when revision" in done.stdout
 
@@ -50,15 +56,27 @@ def test_nothing_is_left_of_a_run_that_was_killed(needs: Callable[..., None]) ->
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as running:
         assert running.stderr is not None
         assert "all members answer" in running.stderr.readline()
-        of_run = [os.pidfd_open(pid) for pid in _descendants(running.pid)]
+        of_run = [fd for pid in _descendants(running.pid) for fd in _opened(pid)]
         assert len(of_run) >= 4
         running.kill()
         for each in of_run:
-            assert select.select([each], [], [], 20)[0], "a member lives on"
+            assert select.select([each], [], [], 100)[0], "a member lives on"
             os.close(each)
     assert "etcd-checker" not in Path("/proc/mounts").read_text()
 
 
 def _descendants(pid: int) -> list[int]:
-    children = [int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()]
+    """Those that do not end meanwhile: members stay, what is run for a fault does not."""
+    children: list[int] = []
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                children += map(int, (task / "children").read_text().split())
     return [each for child in children for each in (child, *_descendants(child))]
+
+
+def _opened(pid: int) -> list[int]:
+    try:
+        return [os.pidfd_open(pid)]
+    except ProcessLookupError:
+        return []
