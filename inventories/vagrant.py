@@ -37,7 +37,8 @@ def _host(machine: vagrant.VagrantMachine) -> tuple[str, dict[str, Any]]:
         "node_monitor_grace_period_s": 80.0,
         "_sudo": True,
     }
-    return machine.name, data
+    # As a machine of one's own: one that dies in the middle is noticed, and what keeps one from being reached is told with a remedy.
+    return f"@own/{machine.name}", data
 
 
 masters = [_host(machine) for machine in _running if _spec.machine(machine.name).role == "master"]

@@ -39,15 +39,15 @@ def explained(error: str) -> str:
 
 
 class OwnConnector(SSHConnector):
-    """`@own/NAME`: a machine of the file that KFS_MACHINES names, as `inventories/example_ssh.py` reads it."""
+    """`@own/NAME`: a machine of the file that KFS_MACHINES names, as `inventories/example_ssh.py` reads it, or one that Vagrant made."""
 
     handles_execution = True
 
     @staticmethod
     def make_names_data(name: str | None) -> Iterator[tuple[str, dict[str, Any], list[str]]]:
-        """All data comes with the host, from `own_machines`."""
+        """All data comes with the host, from the inventory."""
         if name is None:
-            raise InventoryError("@own needs a machine's name: use inventories/example_ssh.py")
+            raise InventoryError("@own needs a machine's name: use inventories/example_ssh.py or inventories/vagrant.py")
         yield f"@own/{name}", {}, []
 
     def connect(self) -> None:

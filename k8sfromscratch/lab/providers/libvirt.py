@@ -14,6 +14,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -275,10 +276,11 @@ def kvm_works(made: VmImage) -> bool:
     if remembered.exists():
         return remembered.read_text() == "yes"
     works = _prints_with_kvm(made)
-    remembered.parent.mkdir(parents=True, exist_ok=True)
-    for other in remembered.parent.iterdir():
-        other.unlink()
-    remembered.write_text("yes" if works else "no")
+    with suppress(PermissionError):  # another user's cache: it is tried again the next time
+        remembered.parent.mkdir(parents=True, exist_ok=True)
+        for other in remembered.parent.iterdir():
+            other.unlink()
+        remembered.write_text("yes" if works else "no")
     return works
 
 
