@@ -131,7 +131,7 @@ def test_controllers_know_custom_resources(live: Kubectl) -> None:
         live("create", "-f", "-", text=SHELF)
         owner = live.json("get", "shelf", "oak")["metadata"]["uid"]
         owned = yaml.safe_load(SHELF)
-        reference = {"apiVersion": "library.example.com/v1", "kind": "Shelf", "name": "oak", "uid": owner}
+        reference = {"apiVersion": "library.example.com/v1", "kind": "Shelf", "name": "oak", "uid": owner, "blockOwnerDeletion": True}
         owned["metadata"] = {"name": "board", "ownerReferences": [reference]}
         live("create", "-f", "-", text=yaml.safe_dump(owned))
         live("delete", "shelf", "oak", "--cascade=foreground", "--timeout=60s")
