@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-STOP_TIMEOUT_S = 20
+STOP_TIMEOUT_S = 60
 COMMAND_TIMEOUT_S = 90
 
 

@@ -28,7 +28,7 @@ import yaml
 
 from k8sfromscratch.api.registry import RESOURCES
 
-LINE_TIMEOUT_S = 20
+LINE_TIMEOUT_S = 60
 
 
 def find_releases() -> dict[str, str]:
@@ -125,7 +125,7 @@ def ask(kubeconfig: Path, path: str, body: dict[str, Any] | None = None, method:
     context = ssl.create_default_context(cadata=b64decode(server["certificate-authority-data"]).decode())
     headers = {"Content-Type": "application/json", "Accept": accept, "Authorization": f"Bearer {config['users'][0]['user']['token']}"}
     request = urllib.request.Request(server["server"] + path, None if body is None else json.dumps(body).encode(), headers, method=method)
-    with urllib.request.urlopen(request, context=context, timeout=10) as answer:
+    with urllib.request.urlopen(request, context=context, timeout=LINE_TIMEOUT_S) as answer:
         return json.load(answer)
 
 
