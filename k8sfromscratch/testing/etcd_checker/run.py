@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -108,24 +109,12 @@ def _watchers(options: Options, history: History, clients: list[Client], random:
 async def _calm(history: History, client: Client, watchers: list[Watcher]) -> None:
     """Nobody renews a lease any more: each must end.  Then one last write comes to all.  Raises Fault."""
     leased = m.RangeRequest(key=b"lease/", range_end=b"lease0", count_only=True)
-    try:
-        async with asyncio.timeout(CALM_S + 2 * LEASE_TTL_S):
-            while (await client.call("Range", leased, timeout_s=CALM_CALL_S)).count:
-                await asyncio.sleep(POLL_S)
-    except TimeoutError:
-        raise Fault("keys of leases that nobody renews are still there") from None
-    except (Refused, Unknown) as error:
-        raise Fault(f"a calm cluster does not answer: {error}") from error
-    put = m.PutRequest(key=PREFIX + b"1", value=b"the end")
-    history.operations.append(await client.operate(Operation("the end", "Put", put, 0.0), timeout_s=CALM_CALL_S))
-    # One revision of which every watch sees something: a deletion, and a key among the leases'.
-    delete = m.RequestOp(request_delete_range=m.DeleteRangeRequest(key=put.key))
-    mark = m.RequestOp(request_put=m.PutRequest(key=b"lease/none", value=b"the end of all"))
-    last = await client.operate(Operation("the end", "Txn", m.TxnRequest(success=[delete, mark]), 0.0), timeout_s=CALM_CALL_S)
-    history.operations.append(last)
-    if last.outcome != Outcome.OK:
-        raise Fault(f"a calm cluster does not write: {last}")
-    history.end_revision = last.answer.header.revision
+    end = time.monotonic() + CALM_S + 2 * LEASE_TTL_S
+    while (await _told(client, "Range", leased)).count:
+        if time.monotonic() > end:
+            raise Fault("keys of leases that nobody renews are still there")
+        await asyncio.sleep(POLL_S)
+    history.end_revision = await _last_write(history, client)
     try:
         async with asyncio.timeout(CALM_S):
             await asyncio.gather(*(each.reached(history.end_revision) for each in watchers))
@@ -134,20 +123,54 @@ async def _calm(history: History, client: Client, watchers: list[Watcher]) -> No
         raise Fault(f"not every watch was told all up to {history.end_revision}: {', '.join(late)}") from None
 
 
+async def _told(client: Client, method: str, request: Any) -> Any:
+    """What a healthy member answers.  Where the machine has no time for a leader there is another, in a calm too: who meets that asks again.
+    Raises Fault."""
+    end = time.monotonic() + CALM_S
+    while True:
+        try:
+            return await client.call(method, request, timeout_s=CALM_CALL_S)
+        except (Refused, Unknown) as error:
+            if isinstance(error, Refused) or time.monotonic() > end:
+                raise Fault(f"m{client.member} does not answer {method} in a calm: {error}") from error
+            await asyncio.sleep(POLL_S)
+
+
+async def _done(history: History, client: Client, operation: Operation) -> bool:
+    """Whether it is known to be done.  Raises Fault where it was refused."""
+    history.operations.append(await client.operate(operation, timeout_s=CALM_CALL_S))
+    if operation.outcome == Outcome.FAILED:
+        raise Fault(f"a calm cluster refuses: {operation}")
+    return operation.outcome == Outcome.OK
+
+
+async def _last_write(history: History, client: Client) -> int:
+    """One revision of which every watch sees something: a deletion, and a key among the leases'.  Raises Fault."""
+    end = time.monotonic() + CALM_S
+    for attempt in count(1):
+        put = m.PutRequest(key=PREFIX + b"1", value=b"the end %d" % attempt)
+        delete = m.RequestOp(request_delete_range=m.DeleteRangeRequest(key=put.key))
+        mark = m.RequestOp(request_put=m.PutRequest(key=b"lease/none", value=b"the end of all %d" % attempt))
+        last = Operation("the end", "Txn", m.TxnRequest(success=[delete, mark]), 0.0)
+        if await _done(history, client, Operation("the end", "Put", put, 0.0)) and await _done(history, client, last):
+            return int(last.answer.header.revision)
+        if time.monotonic() > end:
+            raise Fault(f"a calm cluster does not write: {last}")
+        await asyncio.sleep(POLL_S)
+    raise AssertionError("there is always another attempt")
+
+
 async def _audit(history: History, clients: list[Client]) -> None:
     """All members hold the same.  Raises Fault."""
     found: dict[int, Any] = {}
     for client in clients:
-        read = Operation("audit", "Range", m.RangeRequest(key=ALL, range_end=ALL_END), 0.0)
-        local = Operation("audit", "Range", m.RangeRequest(key=ALL, range_end=ALL_END, serializable=True), 0.0, linearizable=False)
-        for operation in (read, local):
-            history.operations.append(await client.operate(operation, timeout_s=CALM_CALL_S))
-            if operation.outcome != Outcome.OK:
-                raise Fault(f"a calm cluster does not answer: {operation}")
-        try:
-            hashed = await client.call("HashKV", m.HashKVRequest(revision=history.end_revision), timeout_s=CALM_CALL_S)
-        except (Refused, Unknown) as error:
-            raise Fault(f"m{client.member} does not tell its hash: {error}") from error
-        found[client.member] = hashed.hash
+        for linearizable in (True, False):
+            end = time.monotonic() + CALM_S
+            request = m.RangeRequest(key=ALL, range_end=ALL_END, serializable=not linearizable)
+            while not await _done(history, client, read := Operation("audit", "Range", request, 0.0, linearizable=linearizable)):
+                if time.monotonic() > end:
+                    raise Fault(f"a calm cluster does not answer: {read}")
+                await asyncio.sleep(POLL_S)
+        found[client.member] = (await _told(client, "HashKV", m.HashKVRequest(revision=history.end_revision))).hash
     if len(set(found.values())) != 1:
         raise Fault(f"the members do not hold the same at revision {history.end_revision}: {found}")
