@@ -118,7 +118,11 @@ def test_an_update_is_told_only_when_the_spec_changes_and_not_of_its_name():
             'spec.resources.requests[storage]: fractional byte value "100m" is invalid, must be an integer',
         ),
         (r.NODES, {"spec": {"externalID": "x"}}, "spec.externalID: this field is deprecated, and is unused by Kubernetes"),
-        (r.VALIDATING_ADMISSION_POLICIES, {}, "validating admission policies are stored, and not enforced"),
+        (
+            r.VALIDATING_ADMISSION_POLICY_BINDINGS,
+            {"spec": {"validationActions": ["Audit"]}},
+            "spec.validationActions: Audit is stored, and written nowhere: there is no audit log",
+        ),
         (r.HORIZONTAL_POD_AUTOSCALERS, {}, "horizontal pod autoscalers are stored, and no controller scales by them"),
     ],
 )

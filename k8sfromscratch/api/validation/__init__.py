@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from k8sfromscratch.api import registry as r
 from k8sfromscratch.api.errors import Cause
 from k8sfromscratch.api.resource import Resource
-from k8sfromscratch.api.validation import cluster, csi, network, pods, quotas, volumes, webhooks, workloads
+from k8sfromscratch.api.validation import cluster, csi, network, pods, policies, quotas, volumes, webhooks, workloads
 from k8sfromscratch.api.validation.field import Object
 from k8sfromscratch.api.validation.metadata import metadata, metadata_update
 
@@ -59,6 +59,8 @@ _CREATE: Mapping[Resource, Callable[[Object], list[Cause]]] = {
     r.API_SERVICES: cluster.api_service,
     r.MUTATING_WEBHOOK_CONFIGURATIONS: webhooks.webhook_configuration,
     r.VALIDATING_WEBHOOK_CONFIGURATIONS: webhooks.webhook_configuration,
+    r.VALIDATING_ADMISSION_POLICIES: policies.validating_admission_policy,
+    r.VALIDATING_ADMISSION_POLICY_BINDINGS: policies.validating_admission_policy_binding,
 }
 
 _UPDATE: Mapping[Resource, Callable[[Object, Object], list[Cause]]] = {

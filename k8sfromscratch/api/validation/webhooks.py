@@ -29,8 +29,8 @@ def webhook_configuration(obj: Object) -> list[Cause]:
 def _webhook(webhook: Object, at: str) -> list[Cause]:
     name, timeout_s = webhook.get("name", ""), webhook.get("timeoutSeconds", 10)
     causes = _domain_name(name, f"{at}.name")
-    for rule_at, rule in indexed(webhook, "rules", at):
-        causes += _rule(rule, rule_at)
+    for rule_at, one in indexed(webhook, "rules", at):
+        causes += rule(one, rule_at)
     causes += optional_one_of(f"{at}.failurePolicy", webhook.get("failurePolicy"), ("Fail", "Ignore"))
     causes += optional_one_of(f"{at}.matchPolicy", webhook.get("matchPolicy"), ("Equivalent", "Exact"))
     causes += optional_one_of(f"{at}.reinvocationPolicy", webhook.get("reinvocationPolicy"), ("IfNeeded", "Never"))
@@ -40,7 +40,7 @@ def _webhook(webhook: Object, at: str) -> list[Cause]:
     for key in ("namespaceSelector", "objectSelector"):
         causes += label_selector(webhook.get(key), f"{at}.{key}")
     causes += client_config(webhook.get("clientConfig") or {}, f"{at}.clientConfig")
-    return causes + _review_versions(webhook.get("admissionReviewVersions") or (), f"{at}.admissionReviewVersions") + _conditions(webhook, at)
+    return causes + _review_versions(webhook.get("admissionReviewVersions") or (), f"{at}.admissionReviewVersions") + conditions(webhook, at)
 
 
 def _domain_name(name: str, path: str) -> list[Cause]:
@@ -62,37 +62,35 @@ def _review_versions(versions: Sequence[str], path: str) -> list[Cause]:
     return causes
 
 
-def _conditions(webhook: Object, at: str) -> list[Cause]:
+def conditions(of: Object, at: str) -> list[Cause]:
     """Whether the expressions compile is told at admission."""
     causes: list[Cause] = []
-    conditions = list(indexed(webhook, "matchConditions", at))
-    if len(conditions) > _CONDITIONS_MAX:
-        causes.append(too_many(f"{at}.matchConditions", len(conditions), _CONDITIONS_MAX))
-    for path, condition in conditions:
+    listed = list(indexed(of, "matchConditions", at))
+    if len(listed) > _CONDITIONS_MAX:
+        causes.append(too_many(f"{at}.matchConditions", len(listed), _CONDITIONS_MAX))
+    for path, condition in listed:
         if not (condition.get("expression") or "").strip():
             causes.append(required(f"{path}.expression"))
         name = condition.get("name") or ""
         causes += checked(f"{path}.name", name, names.qualified_name) if name else [required(f"{path}.name")]
-    return causes + duplicates((f"{path}.name", condition.get("name") or "") for path, condition in conditions)
+    return causes + duplicates((f"{path}.name", condition.get("name") or "") for path, condition in listed)
 
 
 # -- rules
 
 
-def _rule(rule: Object, at: str) -> list[Cause]:
+def rule(of: Object, at: str) -> list[Cause]:
     causes: list[Cause] = []
     for key, together in (("operations", "operations"), ("apiGroups", "groups"), ("apiVersions", "versions")):
-        values = rule.get(key) or []
+        values = of.get(key) or []
         if not values:
             causes.append(required(f"{at}.{key}"))
         if len(values) > 1 and "*" in values:
             causes.append(invalid(f"{at}.{key}", values, f"if '*' is present, must not specify other {'API ' if key != 'operations' else ''}{together}"))
-    causes += [required(f"{at}.apiVersions[{index}]") for index, version in enumerate(rule.get("apiVersions") or ()) if not version]
-    for index, operation in enumerate(rule.get("operations") or ()):
+    causes += [required(f"{at}.apiVersions[{index}]") for index, version in enumerate(of.get("apiVersions") or ()) if not version]
+    for index, operation in enumerate(of.get("operations") or ()):
         causes += optional_one_of(f"{at}.operations[{index}]", operation, ("*", "CONNECT", "CREATE", "DELETE", "UPDATE"))
-    return (
-        causes + _resources(rule.get("resources") or [], f"{at}.resources") + optional_one_of(f"{at}.scope", rule.get("scope"), ("*", "Cluster", "Namespaced"))
-    )
+    return causes + _resources(of.get("resources") or [], f"{at}.resources") + optional_one_of(f"{at}.scope", of.get("scope"), ("*", "Cluster", "Namespaced"))
 
 
 def _resources(resources: Sequence[str], path: str) -> list[Cause]:

@@ -44,8 +44,8 @@ _CREATE: Mapping[Resource, _Check] = {
     r.NODES: kinds.node,
     r.HORIZONTAL_POD_AUTOSCALERS: kinds.inert("horizontal pod autoscalers are stored, and no controller scales by them"),
     r.NETWORK_POLICIES: kinds.inert("network policies are stored, and not enforced"),
-    r.VALIDATING_ADMISSION_POLICIES: kinds.inert("validating admission policies are stored, and not enforced"),
-    r.VALIDATING_ADMISSION_POLICY_BINDINGS: kinds.inert("validating admission policies are stored, and not enforced"),
+    r.VALIDATING_ADMISSION_POLICIES: kinds.validating_admission_policy,
+    r.VALIDATING_ADMISSION_POLICY_BINDINGS: kinds.validating_admission_policy_binding,
 }
 
 _UPDATE: Mapping[Resource, _Check] = {

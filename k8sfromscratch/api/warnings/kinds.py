@@ -120,6 +120,16 @@ def node(obj: Object) -> list[str]:
     return []
 
 
+def validating_admission_policy(obj: Object) -> list[str]:
+    return ["spec.auditAnnotations: stored, and written nowhere: there is no audit log"] if obj["spec"].get("auditAnnotations") else []
+
+
+def validating_admission_policy_binding(obj: Object) -> list[str]:
+    if "Audit" in (obj["spec"].get("validationActions") or ()):
+        return ["spec.validationActions: Audit is stored, and written nowhere: there is no audit log"]
+    return []
+
+
 def inert(text: str) -> Callable[[Object], list[str]]:
     """Of a kind that is stored and not acted upon here: whoever makes one learns it at once."""
     return lambda obj: [text]

@@ -1,7 +1,7 @@
 """Admission as the verbs call it: the pure plugins of `core.admission` with what must wait for others around them.
 
     mutate     pure plugins ──► mutating webhooks                                  (the object they leave is `request.obj`)
-    validate   pure plugins ──► validating webhooks ──► those that come last
+    validate   pure plugins ──► policies ──► validating webhooks ──► those that come last
 
 Last come those that keep accounts (ResourceQuota): nothing may be charged that is refused afterwards.  A refusal by a pure plugin may
 rest on caches that lag (the namespace was made a moment ago), so it is not believed until they have caught up.  A webhook's is.
@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from k8sfromscratch.api import errors
+from k8sfromscratch.components.apiserver.admission_policies import AdmissionPolicies
 from k8sfromscratch.components.apiserver.call import Call
 from k8sfromscratch.components.apiserver.feed import Feed
 from k8sfromscratch.components.apiserver.webhooks import Webhooks
@@ -29,8 +30,18 @@ class AsyncValidator(Protocol):
 class Admission:
     """Without webhooks configured a call never yields to the loop: a create costs no more for the seam than two coroutines."""
 
-    def __init__(self, chain: Chain, view: View, feed: Feed, webhooks: Webhooks | None = None, *, last: Sequence[AsyncValidator] = ()) -> None:
-        self._chain, self._view, self._feed, self._webhooks, self._last = chain, view, feed, webhooks, tuple(last)
+    def __init__(
+        self,
+        chain: Chain,
+        view: View,
+        feed: Feed,
+        webhooks: Webhooks | None = None,
+        policies: AdmissionPolicies | None = None,
+        *,
+        last: Sequence[AsyncValidator] = (),
+    ) -> None:
+        self._chain, self._view, self._feed = chain, view, feed
+        self._webhooks, self._policies, self._last = webhooks, policies, tuple(last)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -46,6 +57,8 @@ class Admission:
     async def validate(self, request: AdmissionRequest) -> None:
         """Raises ApiError."""
         await self._pure(self._chain.validate, request)
+        if self._policies is not None:
+            await self._policies.validate(request)
         if self._webhooks is not None:
             await self._webhooks.validate(request)
         for validator in self._last:

@@ -26,7 +26,7 @@ from k8sfromscratch.components.apiserver.security import Security
 from k8sfromscratch.components.apiserver.server import ApiServer, ApiServerOptions, requests_log
 from k8sfromscratch.components.apiserver.streaming import Streaming
 from k8sfromscratch.components.apiserver.streaming_kubelet import NO_KUBELETS, Kubelets, kubelets_from_flags
-from k8sfromscratch.core.admission.chain import RESOURCE_QUOTA, UnknownPlugin, chain
+from k8sfromscratch.core.admission.chain import RESOURCE_QUOTA, VALIDATING_ADMISSION_POLICY, UnknownPlugin, chain
 from k8sfromscratch.core.authz.types import UserInfo
 from k8sfromscratch.process import memory, pki
 from k8sfromscratch.process.clock import Env
@@ -105,6 +105,7 @@ def options_of(flags: ApiServerFlags, env: Env, guard: Security) -> ApiServerOpt
         authorizer=guard.authorizer,
         admission=admission,
         last_validators=_quota(RESOURCE_QUOTA not in flags.disable_admission_plugins),
+        policies=VALIDATING_ADMISSION_POLICY not in flags.disable_admission_plugins,
         routes=_routes(guard, kubelets_from_flags(flags)),
         paths={**guard.paths, **(Profiling().paths if flags.profiling else {})},
         hooks=(*bootstrap.HOOKS, *guard.hooks),

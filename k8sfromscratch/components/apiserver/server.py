@@ -17,6 +17,7 @@ from k8sfromscratch.api.registry import RESOURCES
 from k8sfromscratch.client import Client, DirectTransport
 from k8sfromscratch.components.apiserver import aggregation_controller, bootstrap, compaction, negotiation, replies, request_info
 from k8sfromscratch.components.apiserver.admission import Admission, AsyncValidator
+from k8sfromscratch.components.apiserver.admission_policies import AdmissionPolicies
 from k8sfromscratch.components.apiserver.aggregation import Aggregation
 from k8sfromscratch.components.apiserver.aggregation_controller import AggregationController
 from k8sfromscratch.components.apiserver.allocation import Allocations, Ranges
@@ -93,6 +94,8 @@ class ApiServerOptions:
     admission: Chain = field(default_factory=lambda: Chain(()))
     last_validators: Callable[["ApiServer"], Sequence[AsyncValidator]] = lambda server: ()
     """Admission that runs after everything else: what it charges is not refused by another one afterwards."""
+    policies: bool = True
+    """Whether ValidatingAdmissionPolicies are enforced."""
     routes: Callable[["ApiServer"], Mapping[Route, Verb]] = lambda server: {}
     paths: Mapping[str, PathHandler] = field(default_factory=dict)
     hooks: Sequence[tuple[str, Hook]] = bootstrap.HOOKS
@@ -128,7 +131,8 @@ class ApiServer:
         self._hooks = (*self.options.hooks, (aggregation_controller.HOOK, self._aggregation_controller.register))
         self.hooks_pending = [name for name, _ in self._hooks]
         self.webhooks = Webhooks(self.catalog, self.view, env, services)
-        self.admission = Admission(self.options.admission, self.view, self.feed, self.webhooks, last=self.options.last_validators(self))
+        policies = AdmissionPolicies(self.catalog, self.view, self.feed.filled) if self.options.policies else None
+        self.admission = Admission(self.options.admission, self.view, self.feed, self.webhooks, policies, last=self.options.last_validators(self))
         self.reads = Reads(storage, self.feed, transformer)
         self._inflight = InFlight(self.options.max_requests_inflight, self.options.max_mutating_requests_inflight, self.metrics)
         self._streams = Streams(self.metrics)

@@ -8,20 +8,21 @@ Which ones are concerned is `core.admission.webhooks`' decision, what is said `c
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 
 from k8sfromscratch.api import errors
 from k8sfromscratch.api.registry import MUTATING_WEBHOOK_CONFIGURATIONS, VALIDATING_WEBHOOK_CONFIGURATIONS
 from k8sfromscratch.api.resource import Resource
+from k8sfromscratch.components.apiserver.admission_versions import Versions
 from k8sfromscratch.components.apiserver.catalog import CacheView, Catalog
 from k8sfromscratch.components.apiserver.conversion import to_served, to_stored
-from k8sfromscratch.components.apiserver.scale import scale_of, with_scale
+from k8sfromscratch.components.apiserver.scale import with_scale
 from k8sfromscratch.components.apiserver.service_resolver import ServiceResolver
 from k8sfromscratch.components.apiserver.webhook_client import CallFailed, WebhookClient
 from k8sfromscratch.core.admission import webhook_conditions as conditions
 from k8sfromscratch.core.admission import webhooks
 from k8sfromscratch.core.admission.types import AdmissionRequest, Object
-from k8sfromscratch.core.admission.webhook_review import BadAnswer, Shown, Verdict, condition_values, dry_run_unsupported, kind_of, review, verdict
+from k8sfromscratch.core.admission.webhook_review import BadAnswer, Verdict, dry_run_unsupported, review, verdict
 from k8sfromscratch.core.admission.webhooks import Reinvocation, Webhook
 from k8sfromscratch.core.cel import CelEvaluationError
 from k8sfromscratch.core.patch.json_patch import apply_json_patch
@@ -51,6 +52,7 @@ class Webhooks:
     def __init__(self, catalog: Catalog, view: CacheView, env: Env, services: ServiceResolver) -> None:
         self._catalog, self._view, self._env = catalog, view, env
         self._client = WebhookClient(services)
+        self._versions = Versions(catalog)
         self._mutating = _Configured(MUTATING_WEBHOOK_CONFIGURATIONS, view)
         self._validating = _Configured(VALIDATING_WEBHOOK_CONFIGURATIONS, view)
 
@@ -107,12 +109,11 @@ class Webhooks:
 
     def _match(self, webhook: Webhook, request: AdmissionRequest) -> Resource | None:
         """The version to send, where the webhook is concerned.  Raises ApiError."""
-        sent = webhooks.match(webhook, request, self._view, lambda: self._equivalents(request.resource))
+        sent = webhooks.match(webhook, request, self._view, lambda: self._versions.equivalents(request.resource))
         if sent is None or not webhook.conditions:
             return sent
-        values = condition_values(request, Shown(sent, *self._shown(request, sent)), self._kind(request, request.requested or request.resource))
         try:
-            return sent if conditions.concerned(webhook, values) else None
+            return sent if conditions.concerned(webhook, self._versions.values(request, sent)) else None
         except CelEvaluationError as error:
             raise request.refused(str(error)) from error
 
@@ -121,10 +122,9 @@ class Webhooks:
         if request.dry_run and not webhook.safe_to_dry_run:
             raise dry_run_unsupported(webhook.name)
         uid = self._env.uid()
-        shown = Shown(sent, *self._shown(request, sent))
-        requested = self._kind(request, request.requested or request.resource)
+        asked = review(webhook.review_version, uid, request, self._versions.shown(request, sent), self._versions.requested_kind(request))
         try:
-            answer = await self._client.call(webhook, review(webhook.review_version, uid, request, shown, requested))
+            answer = await self._client.call(webhook, asked)
             result = verdict(answer, webhook.review_version, uid, webhook.name, mutating=mutating)
         except (CallFailed, BadAnswer) as error:
             reason = str(error) if isinstance(error, CallFailed) else f"received invalid webhook response: {error}"
@@ -140,7 +140,7 @@ class Webhooks:
 
     def _patch(self, webhook: Webhook, request: AdmissionRequest, sent: Resource, patch: list[Object]) -> bool:
         """Whether it changed the object.  Raises InternalError."""
-        _, shown, _ = self._shown(request, sent)
+        shown = self._versions.shown(request, sent).obj
         if shown is None or request.obj is None:
             why = f'admission webhook "{webhook.name}" attempted to modify the object, which is not supported for this operation'
             raise errors.InternalError(f"Internal error occurred: {why}")
@@ -158,25 +158,6 @@ class Webhooks:
         return True
 
     # -- versions
-
-    def _equivalents(self, resource: Resource) -> Sequence[Resource]:
-        cache = self._catalog.of(resource).cache
-        return [served.resource for served in self._catalog if served.cache is cache]
-
-    def _kind(self, request: AdmissionRequest, version: Resource) -> Object:
-        return self._shown(request, version)[0]
-
-    def _shown(self, request: AdmissionRequest, version: Resource) -> tuple[Object, Object | None, Object | None]:
-        """The kind that the webhook sees, and the new and the old object as such."""
-        obj, old = request.obj, request.old
-        if request.subresource == "scale":
-            obj, old = (None if value is None else scale_of(value) for value in (obj, old))
-        elif version != request.resource:
-            served = self._catalog.of(version)
-            obj, old = (None if value is None else to_served(served, value) for value in (obj, old))
-        present = obj if obj is not None else old
-        assert present is not None
-        return kind_of(present), obj, old
 
     def _taken_back(self, request: AdmissionRequest, version: Resource, patched: Object) -> Object:
         """The patched object as the verbs go on with it: typed, defaulted, stored.  Raises ApiError."""

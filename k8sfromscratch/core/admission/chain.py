@@ -95,13 +95,17 @@ OFF_BY_DEFAULT = frozenset({"ExtendedResourceToleration"})
 NOT_SUPPORTED = frozenset({
     "AlwaysAdmit", "AlwaysDeny", "AlwaysPullImages", "ClusterTrustBundleAttest", "DenyServiceExternalIPs", "EventRateLimit", "ImagePolicyWebhook",
     "LimitPodHardAntiAffinityTopology", "MutatingAdmissionPolicy", "NamespaceAutoProvision", "NamespaceExists", "NodeDeclaredFeatureValidator",
-    "OwnerReferencesPermissionEnforcement", "PodNodeSelector", "PodTolerationRestriction", "PodTopologyLabels", "ValidatingAdmissionPolicy",
+    "OwnerReferencesPermissionEnforcement", "PodNodeSelector", "PodTolerationRestriction", "PodTopologyLabels",
 })  # fmt: skip
 """Upstream's, which are not here: to disable one of them changes nothing, to enable one is refused."""
 
 
 RESOURCE_QUOTA = "ResourceQuota"
 """Has to write, so it is not pure: it runs after all others, see the apiserver's `quota`."""
+
+
+VALIDATING_ADMISSION_POLICY = "ValidatingAdmissionPolicy"
+"""Waits for caches of parameters, so it is not pure either: see the apiserver's `admission_policies`."""
 
 
 class UnknownPlugin(ValueError):
@@ -145,7 +149,7 @@ def chain(
     always: Sequence[Plugin] = (),
 ) -> Chain:
     """The default plugins and those of `enable`, without those of `disable`, then those that run always.  Raises UnknownPlugin."""
-    known = (*PLUGINS, RESOURCE_QUOTA)
+    known = (*PLUGINS, RESOURCE_QUOTA, VALIDATING_ADMISSION_POLICY)
     for name in (*enable, *disable):
         if name in NOT_SUPPORTED and name in enable:
             raise UnknownPlugin(f'admission plugin "{name}" is not supported: there are {", ".join(known)}')

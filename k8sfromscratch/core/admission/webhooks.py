@@ -13,7 +13,7 @@ Source: apiserver/pkg/admission/plugin/webhook (generic, predicates, rules).
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from k8sfromscratch.api import errors
 from k8sfromscratch.api.registry import MUTATING_WEBHOOK_CONFIGURATIONS, NAMESPACES, VALIDATING_WEBHOOK_CONFIGURATIONS
@@ -41,6 +41,8 @@ class Rule:
     resources: tuple[tuple[str, str], ...]
     """(resource, subresource) with `*` for any; no subresource is the empty one."""
     scope: str = "*"
+    names: frozenset[str] = frozenset()
+    """Of the objects; any, where there are none.  Policies alone have them."""
 
     def matches(self, request: AdmissionRequest, resource: Resource) -> bool:
         """Whether it covers the request, were its object of `resource`."""
@@ -48,10 +50,28 @@ class Rule:
             return False
         if not ("*" in self.groups or resource.group in self.groups) or not ("*" in self.versions or resource.version in self.versions):
             return False
+        if self.names and request.name not in self.names:
+            return False
         # A namespace is no part of itself: its requests are cluster-wide.
         if self.scope != "*" and (self.scope == "Namespaced") != (bool(request.namespace) and resource != NAMESPACES):
             return False
         return any(plural in ("*", resource.plural) and sub in ("*", request.subresource) for plural, sub in self.resources)
+
+
+class Matching(Protocol):
+    """What decides whether a request is some webhook's or policy's concern."""
+
+    @property
+    def rules(self) -> tuple[Rule, ...]: ...
+
+    @property
+    def equivalent(self) -> bool: ...
+
+    @property
+    def namespace_selector(self) -> Selector: ...
+
+    @property
+    def object_selector(self) -> Selector: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +109,7 @@ def _webhook(configuration: str, of: Object) -> Webhook:
         f"{configuration}/{of['name']}",
         of["name"],
         of.get("clientConfig") or {},
-        tuple(_rule(rule) for rule in of.get("rules") or ()),
+        tuple(read_rule(rule) for rule in of.get("rules") or ()),
         of.get("matchPolicy", "Equivalent") == "Equivalent",
         from_object(of.get("namespaceSelector") or {}) or EVERYTHING,
         from_object(of.get("objectSelector") or {}) or EVERYTHING,
@@ -102,13 +122,13 @@ def _webhook(configuration: str, of: Object) -> Webhook:
     )
 
 
-def _rule(of: Object) -> Rule:
+def read_rule(of: Object) -> Rule:
     resources = []
     for text in of.get("resources") or ():
         plural, _, sub = text.partition("/")
         resources.append((plural, sub))
     operations, groups, versions = (frozenset[str](of.get(key) or ()) for key in ("operations", "apiGroups", "apiVersions"))
-    return Rule(operations, groups, versions, tuple(resources), of.get("scope") or "*")
+    return Rule(operations, groups, versions, tuple(resources), of.get("scope") or "*", frozenset[str](of.get("resourceNames") or ()))
 
 
 def asked(request: AdmissionRequest) -> bool:
@@ -116,8 +136,8 @@ def asked(request: AdmissionRequest) -> bool:
     return not (request.resource.group == _ADMISSION_GROUP and request.resource.plural in _NEVER_SENT)
 
 
-def match(webhook: Webhook, request: AdmissionRequest, view: View, equivalents: Callable[[], Sequence[Resource]]) -> Resource | None:
-    """The version of the resource to send to the webhook; None where it is not concerned.
+def match(webhook: Matching, request: AdmissionRequest, view: View, equivalents: Callable[[], Sequence[Resource]]) -> Resource | None:
+    """The version of the resource to send to the webhook (or to show to the policy); None where it is not concerned.
 
     `equivalents` are the served versions of the same objects, the request's own among them.  Raises NotFound where the namespace, whose
     labels are asked for, is not there.
