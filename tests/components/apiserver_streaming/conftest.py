@@ -32,7 +32,7 @@ from k8sfromscratch.storage.local import LocalStorage
 from k8sfromscratch.testing.private_containerd import PROGRAMS, PrivateContainerd
 
 NODE = "n1"
-TIMEOUT_S = 60
+TIMEOUT_S = 120
 LOOK_S = 0.05
 MASTER = UserInfo("admin", ("system:masters", "system:authenticated"))
 FOREVER = "trap 'exit 0' TERM; sleep 1000 & wait"
