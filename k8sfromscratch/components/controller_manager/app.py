@@ -98,6 +98,7 @@ def options_of(flags: ControllerManagerFlags) -> Options:
             "cronjob-controller": flags.concurrent_cron_job_syncs,
             "endpoints-controller": flags.concurrent_endpoint_syncs,
             "endpointslice-controller": flags.concurrent_service_endpoint_syncs,
+            "endpointslice-mirroring-controller": flags.mirroring_concurrent_service_endpoint_syncs,
             "namespace-controller": flags.concurrent_namespace_syncs,
             "garbage-collector-controller": flags.concurrent_gc_syncs,
             "serviceaccount-controller": flags.concurrent_serviceaccount_token_syncs,

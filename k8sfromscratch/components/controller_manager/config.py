@@ -57,6 +57,7 @@ class ControllerManagerFlags(Flags):
     concurrent_cron_job_syncs: int = Field(5, ge=1, description="CronJobs worked on at once")
     concurrent_endpoint_syncs: int = Field(5, ge=1, description="Services worked on at once for their Endpoints")
     concurrent_service_endpoint_syncs: int = Field(5, ge=1, description="Services worked on at once for their EndpointSlices")
+    mirroring_concurrent_service_endpoint_syncs: int = Field(5, ge=1, description="Endpoints mirrored at once into EndpointSlices")
     concurrent_namespace_syncs: int = Field(10, ge=1, description="namespaces being deleted that are worked on at once")
     concurrent_gc_syncs: int = Field(20, ge=1, description="objects that the garbage collector works on at once")
     concurrent_serviceaccount_token_syncs: int = Field(5, ge=1, description="namespaces worked on at once for their service account")

@@ -20,7 +20,11 @@ from k8sfromscratch.components.controller_manager.controllers.nodes import (
 )
 from k8sfromscratch.components.controller_manager.controllers.quotas import resourcequota_controller
 from k8sfromscratch.components.controller_manager.controllers.rbac import clusterrole_aggregation_controller
-from k8sfromscratch.components.controller_manager.controllers.services import endpoints_controller, endpointslice_controller
+from k8sfromscratch.components.controller_manager.controllers.services import (
+    endpoints_controller,
+    endpointslice_controller,
+    endpointslice_mirroring_controller,
+)
 from k8sfromscratch.components.controller_manager.controllers.volumes import pv_protection_controller, pvc_protection_controller, vac_protection_controller
 from k8sfromscratch.components.controller_manager.controllers.workloads import (
     daemonset_controller,
@@ -40,6 +44,7 @@ CONTROLLERS: Mapping[str, Callable[[Context], Controller]] = {
     "replicaset-controller": replicaset_controller,
     "replicationcontroller-controller": replicationcontroller_controller,
     "endpointslice-controller": endpointslice_controller,
+    "endpointslice-mirroring-controller": endpointslice_mirroring_controller,
     "endpoints-controller": endpoints_controller,
     "daemonset-controller": daemonset_controller,
     "statefulset-controller": statefulset_controller,
@@ -70,6 +75,7 @@ ALIASES: Mapping[str, str] = {
     "replicaset": "replicaset-controller",
     "replicationcontroller": "replicationcontroller-controller",
     "endpointslice": "endpointslice-controller",
+    "endpointslicemirroring": "endpointslice-mirroring-controller",
     "endpoint": "endpoints-controller",
     "daemonset": "daemonset-controller",
     "statefulset": "statefulset-controller",

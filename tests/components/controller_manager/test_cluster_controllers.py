@@ -56,6 +56,49 @@ def test_a_service_has_the_ready_pods_behind_it(play, make_workload):
     play(story)
 
 
+def test_endpoints_written_by_hand_are_mirrored_into_slices_as_long_as_they_are_wanted(play):
+    """For kube-proxy and DNS, which read slices alone."""
+
+    async def story(cluster):
+        await cluster.apply(SERVICES, "db", {"ports": PORTS})
+        subset = {"addresses": [{"ip": "192.0.2.1"}], "notReadyAddresses": [{"ip": "192.0.2.2"}], "ports": [{"name": "http", "port": 8080}]}
+        await cluster.apply(ENDPOINTS, "db", subsets=[subset, {"addresses": [{"ip": "2001:db8::1"}]}], metadata={"labels": {"team": "a"}})
+        await cluster.until(lambda: states(cluster, [("IPv4", ["192.0.2.1", "192.0.2.2"], [True, False]), ("IPv6", ["2001:db8::1"], [True])]))
+        written = {one["metadata"]["name"]: one for one in await slices(cluster)}
+        four = next(one for one in written.values() if one["addressType"] == "IPv4")
+        assert four["ports"] == [{"name": "http", "port": 8080, "protocol": "TCP"}]
+        assert four["metadata"]["labels"] == {
+            "team": "a",
+            "kubernetes.io/service-name": "db",
+            "endpointslice.kubernetes.io/managed-by": "endpointslicemirroring-controller.k8s.io",
+        }
+        await asyncio.sleep(3600)
+        again = {one["metadata"]["name"]: one for one in await slices(cluster)}
+        assert again == written, "what is settled is written no more"
+        await cluster.client.patch(ENDPOINTS, "db", {"subsets": [{**subset, "notReadyAddresses": None}]}, "default")
+        await cluster.until(lambda: states(cluster, [("IPv4", ["192.0.2.1"], [True])]))
+        assert (await slices(cluster))[0]["metadata"]["name"] == four["metadata"]["name"]
+        await cluster.client.patch(ENDPOINTS, "db", {"metadata": {"labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}}}, "default")
+        await cluster.until(lambda: states(cluster, []))
+        await cluster.client.patch(ENDPOINTS, "db", {"metadata": {"labels": {"endpointslice.kubernetes.io/skip-mirror": None}}}, "default")
+        await cluster.until(lambda: states(cluster, [("IPv4", ["192.0.2.1"], [True])]))
+        await cluster.client.patch(SERVICES, "db", {"spec": {"selector": {"app": "db"}}}, "default")
+        await cluster.until(lambda: states(cluster, []))
+
+    async def slices(cluster):
+        of_db = await cluster.every(ENDPOINT_SLICES, labels="kubernetes.io/service-name=db")
+        return [one for one in of_db if "mirroring" in one["metadata"]["labels"]["endpointslice.kubernetes.io/managed-by"]]
+
+    async def states(cluster, wanted):
+        found = [
+            (one["addressType"], [e["addresses"][0] for e in one["endpoints"]], [e["conditions"]["ready"] for e in one["endpoints"]])
+            for one in await slices(cluster)
+        ]
+        return sorted(found) == wanted
+
+    play(story)
+
+
 # Nodes.
 
 

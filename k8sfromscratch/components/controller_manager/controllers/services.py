@@ -7,16 +7,12 @@ from typing import Any
 from k8sfromscratch.api.registry import ENDPOINT_SLICES, ENDPOINTS, NODES, PODS, SERVICES
 from k8sfromscratch.client import Informer
 from k8sfromscratch.components.controller_manager.controller import BY_NAMESPACE, BY_SERVICE, Context, Controller, KeysOf, Trigger, own_key
-from k8sfromscratch.core.reconcile import endpoints, endpointslice, objects, service_backends
+from k8sfromscratch.core.reconcile import endpoints, endpointslice, endpointslice_mirroring, objects, service_backends
 from k8sfromscratch.core.reconcile.plan import Object, Plan
 
 
 def endpointslice_controller(context: Context) -> Controller:
     services, pods, slices, nodes = (context.informer(resource) for resource in (SERVICES, PODS, ENDPOINT_SLICES, NODES))
-
-    def slice_keys(old: Object | None, new: Object | None) -> Iterable[str]:
-        named = (f"{objects.namespace(obj)}/{service}" for obj in (old, new) if obj is not None and (service := _service_of(obj)))
-        return dict.fromkeys(named)
 
     async def plan(key: str, now: datetime) -> Plan:
         service = services.store.get(key)
@@ -28,8 +24,20 @@ def endpointslice_controller(context: Context) -> Controller:
         known = {name: node for name in used if (node := nodes.store.get(name)) is not None}
         return endpointslice.plan(service, near, managed, known, now)
 
-    triggers = (Trigger(services, own_key), Trigger(pods, _backend_keys(services)), Trigger(slices, slice_keys))
+    triggers = (Trigger(services, own_key), Trigger(pods, _backend_keys(services)), Trigger(slices, _slice_keys))
     return Controller("endpointslice-controller", plan, triggers, reads=(nodes,))
+
+
+def endpointslice_mirroring_controller(context: Context) -> Controller:
+    services, stated, slices = (context.informer(resource) for resource in (SERVICES, ENDPOINTS, ENDPOINT_SLICES))
+
+    async def plan(key: str, now: datetime) -> Plan:
+        near = slices.store.by_index(BY_SERVICE, key)
+        managed = [one for one in near if objects.labels(one).get(endpointslice.MANAGED_BY) == endpointslice_mirroring.CONTROLLER]
+        return endpointslice_mirroring.plan(services.store.get(key), stated.store.get(key), managed)
+
+    triggers = (Trigger(services, own_key), Trigger(stated, own_key), Trigger(slices, _slice_keys))
+    return Controller("endpointslice-mirroring-controller", plan, triggers)
 
 
 def endpoints_controller(context: Context) -> Controller:
@@ -42,6 +50,12 @@ def endpoints_controller(context: Context) -> Controller:
 
     triggers = (Trigger(services, own_key), Trigger(pods, _backend_keys(services)), Trigger(present, own_key))
     return Controller("endpoints-controller", plan, triggers)
+
+
+def _slice_keys(old: Object | None, new: Object | None) -> Iterable[str]:
+    """The Services that a slice is, or was, of."""
+    named = (f"{objects.namespace(obj)}/{service}" for obj in (old, new) if obj is not None and (service := _service_of(obj)))
+    return dict.fromkeys(named)
 
 
 def _service_of(one: Object) -> str | None:
