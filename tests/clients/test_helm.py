@@ -22,7 +22,8 @@ def _get(cluster: Any, namespace: str, *words: str) -> Any:
 
 def test_install_upgrade_rollback_uninstall(helm: Callable[..., str], cluster: Any, namespace: str) -> None:
     helm("install", "hi", str(CHART), "--wait", "--timeout=60s")
-    assert _get(cluster, namespace, "deployment", "hi")["status"]["readyReplicas"] == 2
+    # helm has looked at the ReplicaSet, of which the Deployment tells a moment later.
+    cluster.run("kubectl", "--namespace", namespace, "wait", "deployment/hi", "--for=jsonpath={.status.readyReplicas}=2", "--timeout=30s")
     assert json.loads(helm("list", "-o", "json"))[0]["status"] == "deployed"
     assert _get(cluster, namespace, "configmap", "hi-before")["data"] == {"revision": "1"}
 
