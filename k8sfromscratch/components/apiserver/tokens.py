@@ -5,7 +5,8 @@ A token is a JWT that is bound: to audiences, to a life of minutes or hours, and
     "kubernetes.io": {"namespace": "a", "serviceaccount": {"name": "bot", "uid": …}, "pod": {"name": "web", "uid": …}, "node": {…}}
 
 It is good as long as they exist with those uids.  The signature is checked once; whether the objects still exist every
-RECHECK_S, as upstream does.  Legacy tokens without an end, kept in Secrets, are neither made nor accepted.
+RECHECK_S, as upstream does.  Tokens kept in Secrets are such ones too, of a long life and bound to their Secret; legacy ones, without an end and
+bound to nothing but an account, are neither made nor accepted.
 
 Source: pkg/serviceaccount, KEP-1205 (bound tokens), KEP-4193 (node binding).
 """

@@ -102,6 +102,7 @@ def options_of(flags: ControllerManagerFlags) -> Options:
             "namespace-controller": flags.concurrent_namespace_syncs,
             "garbage-collector-controller": flags.concurrent_gc_syncs,
             "serviceaccount-controller": flags.concurrent_serviceaccount_token_syncs,
+            "serviceaccount-token-controller": flags.concurrent_serviceaccount_token_syncs,
             "ttl-after-finished-controller": flags.concurrent_ttl_after_finished_syncs,
         },
         monitoring=Monitoring(

@@ -60,7 +60,7 @@ class ControllerManagerFlags(Flags):
     mirroring_concurrent_service_endpoint_syncs: int = Field(5, ge=1, description="Endpoints mirrored at once into EndpointSlices")
     concurrent_namespace_syncs: int = Field(10, ge=1, description="namespaces being deleted that are worked on at once")
     concurrent_gc_syncs: int = Field(20, ge=1, description="objects that the garbage collector works on at once")
-    concurrent_serviceaccount_token_syncs: int = Field(5, ge=1, description="namespaces worked on at once for their service account")
+    concurrent_serviceaccount_token_syncs: int = Field(5, ge=1, description="namespaces and Secrets worked on at once for their accounts and tokens")
     concurrent_ttl_after_finished_syncs: int = Field(5, ge=1, description="finished Jobs worked on at once")
 
     @model_validator(mode="after")

@@ -25,6 +25,7 @@ from k8sfromscratch.components.controller_manager.controllers.services import (
     endpointslice_controller,
     endpointslice_mirroring_controller,
 )
+from k8sfromscratch.components.controller_manager.controllers.tokens import serviceaccount_token_controller
 from k8sfromscratch.components.controller_manager.controllers.volumes import pv_protection_controller, pvc_protection_controller, vac_protection_controller
 from k8sfromscratch.components.controller_manager.controllers.workloads import (
     daemonset_controller,
@@ -38,6 +39,7 @@ from k8sfromscratch.components.controller_manager.options import ALL, Options
 CONTROLLERS: Mapping[str, Callable[[Context], Controller]] = {
     "namespace-controller": namespace_controller,
     "serviceaccount-controller": serviceaccount_controller,
+    "serviceaccount-token-controller": serviceaccount_token_controller,
     "root-ca-certificate-publisher-controller": root_ca_controller,
     "clusterrole-aggregation-controller": clusterrole_aggregation_controller,
     "deployment-controller": deployment_controller,
@@ -69,6 +71,7 @@ CONTROLLERS: Mapping[str, Callable[[Context], Controller]] = {
 ALIASES: Mapping[str, str] = {
     "namespace": "namespace-controller",
     "serviceaccount": "serviceaccount-controller",
+    "serviceaccount-token": "serviceaccount-token-controller",
     "root-ca-cert-publisher": "root-ca-certificate-publisher-controller",
     "clusterrole-aggregation": "clusterrole-aggregation-controller",
     "deployment": "deployment-controller",
