@@ -394,7 +394,7 @@ class HttpConnection(asyncio.Protocol):
 
 
 def _body_too_large(body_max_bytes: int) -> RequestEntityTooLarge:
-    return RequestEntityTooLarge(f"the request's body is larger than the limit of {body_max_bytes} bytes")
+    return RequestEntityTooLarge(f"Request entity too large: limit is {body_max_bytes}")
 
 
 def _head_too_large() -> BadRequest:

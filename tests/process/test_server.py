@@ -141,6 +141,7 @@ def test_a_body_that_is_too_large_is_refused(play: Play) -> None:
         transport = HttpsTransport(f"http://127.0.0.1:{server.port}")
         reply = await transport.request("POST", "/echo", body=b"x" * 2000)
         assert reply.status == 413 and orjson.loads(reply.body)["reason"] == "RequestEntityTooLarge"
+        assert orjson.loads(reply.body)["message"].startswith("Request entity too large: limit is "), "what people look for"
         await transport.close()
 
     play(story, body_max_bytes=1000)
