@@ -11,6 +11,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,16 +72,18 @@ class Disk:
         with self._one:
             if path.is_dir():
                 self._names[path] = _names(path)
-            elif path.exists():  # else it was removed meanwhile
-                self.keep(path)
+            else:
+                with suppress(FileNotFoundError):  # it was removed meanwhile
+                    self.keep(path)
             self._remember()
 
     def keep(self, path: Path) -> None:
         """As it is, it is surely on the disk."""
-        inode = path.stat().st_ino
-        if inode not in self._open:
-            self._open[inode] = os.open(path, os.O_RDONLY)
-        self._contents[inode] = path.read_bytes()
+        with path.open("rb") as file:
+            inode = os.fstat(file.fileno()).st_ino
+            if inode not in self._open:
+                self._open[inode] = os.dup(file.fileno())
+            self._contents[inode] = file.read()
 
     def close(self) -> None:
         for descriptor in self._open.values():
@@ -99,10 +102,8 @@ class Disk:
                 path = self.root / folder / name
                 if name == "lock.mdb" or not (path.exists() or inode in self._contents):
                     continue
-                if surely or not path.exists() or path.stat().st_ino != inode:
-                    yield f"{folder}/{name}", self._contents.get(inode, b"")
-                else:
-                    yield f"{folder}/{name}", path.read_bytes()
+                kernel = None if surely else _now(path, inode)
+                yield f"{folder}/{name}", self._contents.get(inode, b"") if kernel is None else kernel
 
     def outcomes(self) -> list[tuple[Tree, dict[bytes, bytes]]]:
         """Those that differ, each with the most that was acknowledged by then."""
@@ -112,6 +113,15 @@ class Disk:
 
 def _names(folder: Path) -> dict[str, int]:
     return {entry.name: entry.inode() for entry in os.scandir(folder)} if folder.exists() else {}
+
+
+def _now(path: Path, inode: int) -> bytes | None:
+    """What is in a file; None where it is gone, or another has its name: threads go on meanwhile."""
+    try:
+        with path.open("rb") as file:
+            return file.read() if os.fstat(file.fileno()).st_ino == inode else None
+    except FileNotFoundError:
+        return None
 
 
 def lay_out(tree: Tree, folder: Path) -> Path:
