@@ -261,7 +261,13 @@ class ApiServer:
         deprecation = warnings.deprecation(served.resource) if served.custom is None else served.custom.deprecation
         if deprecation:
             call.warnings.append(deprecation)
-        response = await self._routes.find(call)(call)
+        try:
+            response = await self._routes.find(call)(call)
+        except errors.ApiError as error:
+            # Who is refused is told all the more what else there was to say.
+            if not call.warnings:
+                raise
+            response = replies.failure(error)
         if isinstance(response, Upgrade):
             return response
         if call.warnings:

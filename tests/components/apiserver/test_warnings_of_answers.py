@@ -37,3 +37,11 @@ def test_a_deprecated_kind_warns_however_it_is_asked_for(with_api):
         assert "Warning" not in (await api.request("GET", "/apis/discovery.k8s.io/v1/endpointslices")).headers
 
     with_api(main)
+
+
+def test_a_refusal_carries_the_warnings_that_came_before_it(with_api):
+    async def main(api):
+        refused = await api.request("POST", DEPLOYMENTS, deployment(replica=1, replicas=-1))
+        assert (refused.status, refused.headers.get("Warning")) == (422, '299 - "unknown field \\"spec.replica\\""')
+
+    with_api(main)
