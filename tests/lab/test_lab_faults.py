@@ -1,6 +1,7 @@
 """Every component may die at any moment and come back: services killed, a machine without power."""
 
 import subprocess
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -78,6 +79,10 @@ def powered_off(lab: Lab, deployed: Namespace) -> Iterator[str]:
     yield worker
     lab.provider.ensure(machine)
     lab.kubectl("wait", f"node/{worker}", "--for=condition=Ready", "--timeout=120s", timeout_s=130)
+    # A controller takes away what kept pods off when it has heard of that.
+    limit_s = time.monotonic() + 60 * lab.patience
+    while taints := lab.get("node", worker)["spec"].get("taints"):
+        assert time.monotonic() < limit_s, taints
 
 
 def test_pods_of_a_worker_without_power_are_replaced_elsewhere(lab: Lab, deployed: Namespace, powered_off: str) -> None:
