@@ -19,7 +19,7 @@ PROGRAMS = ("containerd", "ctr", "runc", "busybox")
 CNI_PLUGINS = "/usr/lib/cni"
 PAUSE = "registry.k8s.io/pause:3.10"
 BUSYBOX = "docker.io/library/busybox:latest"
-START_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 120.0
 
 _CONFIG = """\
 version = 2
