@@ -26,7 +26,7 @@ def play(request: pytest.FixtureRequest, tmp_path: Path, virtually: Callable) ->
             async with cluster(Settings(tmp_path, "token"), env) as running:
                 client = client_from_kubeconfig(running.kubeconfig)
                 try:
-                    async with asyncio.timeout(30):
+                    async with asyncio.timeout(120):
                         await story(client, env)
                 finally:
                     await client.close()
@@ -41,7 +41,7 @@ def config_map(name: str, value: str = "1", **labels: str) -> dict:
 
 
 async def until(check: Callable[[], object]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while not check():
             await asyncio.sleep(0.01)
 

@@ -17,7 +17,7 @@ def test_objects_watches_and_errors(cluster: Any, namespace: str) -> None:
 
             async def follow() -> None:
                 since = listed.metadata.resource_version
-                async with watch.Watch().stream(core.list_namespaced_config_map, namespace, resource_version=since, timeout_seconds=30) as stream:
+                async with watch.Watch().stream(core.list_namespaced_config_map, namespace, resource_version=since, timeout_seconds=120) as stream:
                     async for event in stream:
                         seen.append((event["type"], event["object"].metadata.name))
                         if event["type"] == "DELETED":
@@ -28,7 +28,7 @@ def test_objects_watches_and_errors(cluster: Any, namespace: str) -> None:
             await asyncio.gather(*(core.create_namespaced_config_map(namespace, client.V1ConfigMap(metadata=client.V1ObjectMeta(name=name))) for name in names))
             await core.patch_namespaced_config_map("c0", namespace, {"data": {"k": "v"}})
             await core.delete_namespaced_config_map("c1", namespace)
-            await asyncio.wait_for(following, 30)
+            await asyncio.wait_for(following, 120)
             mine = [(kind, name) for kind, name in seen if name != "kube-root-ca.crt"]
             assert sorted(mine[:5]) == [("ADDED", name) for name in names]
             assert mine[5:] == [("MODIFIED", "c0"), ("DELETED", "c1")]

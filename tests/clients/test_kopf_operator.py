@@ -49,7 +49,7 @@ def kubectl(cluster: Any, namespace: str) -> Callable[..., str]:
 def operator(kubectl: Callable[..., str], cluster: Any, namespace: str, tmp_path: Path) -> Iterator[Path]:
     """Its log."""
     kubectl("apply", "-f", "-", stdin=json.dumps(DEFINITION))
-    kubectl("wait", "--for=condition=established", "crd/greetings.example.com", "--timeout=20s")
+    kubectl("wait", "--for=condition=established", "crd/greetings.example.com", "--timeout=80s")
     log = tmp_path / "operator.log"
     command = [sys.executable, "-m", "kopf", "run", "--standalone", "-n", namespace, str(Path(__file__).with_name("operator.py"))]
     with log.open("wb") as output:
@@ -58,7 +58,7 @@ def operator(kubectl: Callable[..., str], cluster: Any, namespace: str, tmp_path
         yield log
     finally:
         process.send_signal(signal.SIGINT)
-        process.wait(30)
+        process.wait(80)
         kubectl("delete", "crd", "greetings.example.com", "--timeout=60s")
 
 
@@ -68,17 +68,17 @@ def _greeting(name: str, text: str) -> str:
 
 def test_an_operator_creates_follows_changes_and_cleans_up(operator: Path, kubectl: Callable[..., str]) -> None:
     kubectl("apply", "-f", "-", stdin=_greeting("hi", "good morning"))
-    kubectl("wait", "greeting/hi", "--for=jsonpath={.status.text}=good morning", "--timeout=40s")
+    kubectl("wait", "greeting/hi", "--for=jsonpath={.status.text}=good morning", "--timeout=80s")
     made = json.loads(kubectl("get", "configmap", "hi", "-o", "json"))
     assert made["data"] == {"text": "good morning"} and made["metadata"]["ownerReferences"][0]["kind"] == "Greeting"
     assert json.loads(kubectl("get", "gr", "hi", "-o", "json"))["metadata"]["finalizers"] == ["greetings.example.com/finalizer"]
     assert kubectl("get", "greetings").split() == ["NAME", "TEXT", "hi", "good", "morning"]
 
     kubectl("patch", "greeting", "hi", "--type=merge", "-p", json.dumps({"spec": {"text": "good night"}}))
-    kubectl("wait", "greeting/hi", "--for=jsonpath={.status.text}=good night", "--timeout=40s")
+    kubectl("wait", "greeting/hi", "--for=jsonpath={.status.text}=good night", "--timeout=80s")
     assert json.loads(kubectl("get", "configmap", "hi", "-o", "json"))["data"] == {"text": "good night"}
 
-    kubectl("delete", "greeting", "hi", "--timeout=40s")
+    kubectl("delete", "greeting", "hi", "--timeout=80s")
     assert json.loads(kubectl("get", "configmap", "hi-goodbye", "-o", "json"))["data"] == {"of": "hi"}
-    kubectl("wait", "configmap/hi", "--for=delete", "--timeout=40s")
+    kubectl("wait", "configmap/hi", "--for=delete", "--timeout=80s")
     assert "Traceback" not in operator.read_text(), operator.read_text()

@@ -64,7 +64,7 @@ def test_a_watch_sees_a_deployment_become_ready(api: client.ApiClient, namespace
     created = apps.create_namespaced_deployment(namespace, DEPLOYMENT)
     watcher = watch.Watch()
     ready = 0
-    for event in watcher.stream(apps.list_namespaced_deployment, namespace, resource_version=created.metadata.resource_version, timeout_seconds=30):
+    for event in watcher.stream(apps.list_namespaced_deployment, namespace, resource_version=created.metadata.resource_version, timeout_seconds=120):
         assert event["type"] in {"ADDED", "MODIFIED"} and isinstance(event["object"], client.V1Deployment)
         ready = event["object"].status.ready_replicas or 0
         if ready == 2:
