@@ -107,6 +107,7 @@ GOOD: list[tuple[Resource, dict[str, Any]]] = [
     (r.REPLICATION_CONTROLLERS, {"spec": {"template": TEMPLATE}}),
     (r.JOBS, {"spec": {"template": NEVER}}),
     (r.CRON_JOBS, {"spec": {"schedule": "*/5 0-6,22 1 jan-mar mon", "jobTemplate": {"spec": {"template": NEVER}}}}),
+    (r.CRON_JOBS, {"spec": {"schedule": "@daily", "timeZone": "Europe/Berlin", "jobTemplate": {"spec": {"template": NEVER}}}}),
     (r.SERVICES, {"spec": {"ports": [{"port": 80}], "selector": {"a": "b"}}}),
     (r.SERVICES, {"spec": {"clusterIP": "None"}}),
     (r.SERVICES, {"spec": {"type": "ExternalName", "externalName": "a.b."}}),
@@ -210,6 +211,16 @@ def test_good_objects_have_no_faults(resource: Resource, obj: dict[str, Any]) ->
             r.CRON_JOBS,
             {"spec": {"schedule": "61 * * * *", "jobTemplate": {"spec": {"template": NEVER}}}},
             [("spec.schedule", 'Invalid value: "61 * * * *": end of range (61) above maximum (59): 61 in minute')],
+        ),
+        (
+            r.CRON_JOBS,
+            {"spec": {"schedule": "@daily", "timeZone": "Mars/North", "jobTemplate": {"spec": {"template": NEVER}}}},
+            [("spec.timeZone", 'Invalid value: "Mars/North": unknown time zone Mars/North')],
+        ),
+        (
+            r.CRON_JOBS,
+            {"spec": {"schedule": "@daily", "timeZone": "../etc/passwd", "jobTemplate": {"spec": {"template": NEVER}}}},
+            [("spec.timeZone", 'Invalid value: "../etc/passwd": unknown time zone ../etc/passwd')],
         ),
         (
             r.CRON_JOBS,

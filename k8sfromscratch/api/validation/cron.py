@@ -1,6 +1,7 @@
-"""Is this a cron schedule?  Five fields (minute, hour, day, month, weekday) or one of the `@` words, as robfig/cron reads them."""
+"""Is this a cron schedule, or a time zone for one?  Five fields (minute, hour, day, month, weekday) or one of the `@` words, as robfig/cron reads them."""
 
 import re
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 _FIELDS = (("minute", 0, 59, ()), ("hour", 0, 23, ()), ("day of month", 1, 31, ()),
            ("month", 1, 12, ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")),
@@ -52,3 +53,20 @@ def _number(text: str, words: tuple[str, ...], lowest: int) -> int | None:
     if text.lower() in words:
         return words.index(text.lower()) + lowest
     return int(text) if text.isascii() and text.isdecimal() else None
+
+
+def zone_fault(zone: str) -> str | None:
+    """What is wrong with a time zone's name.  Where no zone is known at all (a machine without their data), any name will do: the controller tells."""
+    if not zone or zone.lower() == "local":
+        return "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones"
+    if _is_zone(zone) or not _is_zone("UTC"):
+        return None
+    return f"unknown time zone {zone}"
+
+
+def _is_zone(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return False
+    return True

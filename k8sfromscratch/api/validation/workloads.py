@@ -289,8 +289,8 @@ def cron_job(obj: Object) -> list[Cause]:
     elif (why := cron.fault(schedule)) is not None:
         causes.append(invalid("spec.schedule", schedule, why))
     zone = spec.get("timeZone")
-    if zone is not None and (not zone or zone.lower() == "local"):
-        causes.append(invalid("spec.timeZone", zone, "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones"))
+    if zone is not None and (why := cron.zone_fault(zone)) is not None:
+        causes.append(invalid("spec.timeZone", zone, why))
     causes += one_of("spec.concurrencyPolicy", spec.get("concurrencyPolicy"), ("Allow", "Forbid", "Replace"))
     causes += not_negative(spec, "spec", "startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit")
     inner = (spec.get("jobTemplate") or {}).get("spec") or {}
