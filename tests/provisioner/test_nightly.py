@@ -18,6 +18,7 @@ import yaml
 
 from k8sfromscratch.lab.errors import SpecError
 from k8sfromscratch.lab.spec import ROOT
+from k8sfromscratch.testing import steps
 from k8sfromscratch.testing.nightly import exclusions, main, plan, report
 from k8sfromscratch.testing.steps import Case, Group, Outcome, Phase, Step, phases, read_junit, read_phases, run
 
@@ -165,13 +166,25 @@ print(child.pid, flush=True)
 
 
 @pytest.mark.parametrize(("then", "outcome"), [("child.wait()", "timed out"), ("", "passed")])
-def test_nothing_of_a_step_survives_it(tmp_path: Path, then: str, outcome: str) -> None:
+def test_nothing_of_a_step_survives_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, then: str, outcome: str) -> None:
     """Neither when its time is up, not even what does not hear the interrupt, nor when it ends by itself."""
-    step = Step("leaves a child", python(LEAVES_A_CHILD.format(then=then)), 3 if then else 30)
+    log, ends, pause = tmp_path / "logs" / "g-leaves-a-child.log", steps._ends, threading.Event()
+
+    def when_the_child_is_deaf(process: subprocess.Popen[bytes], within_s: float) -> bool:
+        """Only then its time is up."""
+        if not then or within_s != step.timeout_s:
+            return ends(process, within_s)
+        while log.read_text().count("\n") < 2:  # its pid, and that it is deaf
+            assert process.poll() is None
+            pause.wait(0.02)
+        return False
+
+    monkeypatch.setattr(steps, "_ends", when_the_child_is_deaf)
+    step = Step("leaves a child", python(LEAVES_A_CHILD.format(then=then)), 30)
     (done,) = run([Group("g", "g", (step,))], tmp_path, grace_s=0.5)
     assert done.outcome == outcome
-    (pid,) = [int(line.split()[1]) for line in (tmp_path / done.log).read_text().splitlines() if line.split()[1].isdigit()]
-    assert ended(pid), "the child lives on"
+    (pid,) = re.findall(r"^ *[\d.]+  (\d+)$", log.read_text(), re.MULTILINE)
+    assert ended(int(pid)), "the child lives on"
 
 
 def test_a_deploy_tells_how_long_each_role_took(tmp_path: Path) -> None:
