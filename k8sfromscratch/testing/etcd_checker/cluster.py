@@ -120,11 +120,18 @@ class Cluster:
                 await self.clients[member].call("Range", m.RangeRequest(key=b"is it there?"), timeout_s=ANSWER_S)
                 return
             except (Refused, Unknown) as error:
-                self.may_die.discard(member)
+                await self._start_who_may_die()
                 self.check_alive()
                 if time.monotonic() > end:
                     raise Fault(f"m{member} does not answer though nothing is in its way: {error}\n{self.log_tail(member)}") from error
                 await asyncio.sleep(POLL_S)
+
+    async def _start_who_may_die(self) -> None:
+        """Once each: who has met a full disk may take until now to end."""
+        for member, process in list(self.processes.items()):
+            if process.returncode is not None and member in self.may_die:
+                self.may_die.discard(member)
+                await self.start(member)
 
     async def close(self) -> None:
         for member in MEMBERS:
