@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from k8sfromscratch.api import registry as r
 from k8sfromscratch.api.errors import Cause
 from k8sfromscratch.api.resource import Resource
-from k8sfromscratch.api.validation import cluster, csi, network, pods, policies, quotas, volumes, webhooks, workloads
+from k8sfromscratch.api.validation import certificates, cluster, csi, network, pods, policies, quotas, volumes, webhooks, workloads
 from k8sfromscratch.api.validation.field import Object
 from k8sfromscratch.api.validation.metadata import metadata, metadata_update
 
@@ -54,7 +54,7 @@ _CREATE: Mapping[Resource, Callable[[Object], list[Cause]]] = {
     r.PRIORITY_CLASSES: cluster.priority_class,
     r.RESOURCE_QUOTAS: quotas.resource_quota,
     r.LIMIT_RANGES: quotas.limit_range,
-    r.CERTIFICATE_SIGNING_REQUESTS: cluster.certificate_signing_request,
+    r.CERTIFICATE_SIGNING_REQUESTS: certificates.certificate_signing_request,
     r.RUNTIME_CLASSES: cluster.runtime_class,
     r.API_SERVICES: cluster.api_service,
     r.MUTATING_WEBHOOK_CONFIGURATIONS: webhooks.webhook_configuration,
@@ -85,7 +85,7 @@ _UPDATE: Mapping[Resource, Callable[[Object, Object], list[Cause]]] = {
     r.ROLE_BINDINGS: cluster.role_binding_update,
     r.CLUSTER_ROLE_BINDINGS: cluster.cluster_role_binding_update,
     r.PRIORITY_CLASSES: cluster.priority_class_update,
-    r.CERTIFICATE_SIGNING_REQUESTS: cluster.certificate_signing_request_update,
+    r.CERTIFICATE_SIGNING_REQUESTS: certificates.certificate_signing_request_update,
     r.RUNTIME_CLASSES: cluster.runtime_class_update,
 }
 """Kinds that are only in the first table are checked as if they were new."""

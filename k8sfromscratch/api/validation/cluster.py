@@ -256,18 +256,6 @@ def priority_class_update(new: Object, old: Object) -> list[Cause]:
 # -- certificates and the API's own objects
 
 
-def certificate_signing_request(obj: Object) -> list[Cause]:
-    spec = obj.get("spec") or {}
-    causes = [required(f"spec.{key}") for key in ("request", "usages", "signerName") if not spec.get(key)]
-    if 0 < spec.get("expirationSeconds", 600) < 600 or spec.get("expirationSeconds", 600) <= 0:
-        causes.append(invalid("spec.expirationSeconds", spec["expirationSeconds"], "may not specify a duration less than 600 seconds (10 minutes)"))
-    return causes
-
-
-def certificate_signing_request_update(new: Object, old: Object) -> list[Cause]:
-    return immutable("spec", new.get("spec"), old.get("spec"))
-
-
 def runtime_class(obj: Object) -> list[Cause]:
     return checked("handler", obj.get("handler", ""), names.dns_label)
 
